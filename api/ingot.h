@@ -1,0 +1,254 @@
+// Ingot's interface to programs: C and C++.
+//
+// A program is entered with a pointer to struct ingot_api (start.S keeps it in `ingot`), a table of functions in the
+// C calling convention.  Functions are never removed and never change; new ones are added behind the last, so a
+// program that needs a later one compares `size` first (INGOT_HAS).
+//
+// Results: 0 or more is success, a negative number one of INGOT_E*.  Unless a function says otherwise it may be called
+// on any core, doesn't allocate, and returns at once.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define INGOT_API_VERSION 1
+
+enum {
+	INGOT_OK = 0,
+	INGOT_ENODEV = -1,	// no such device, core, queue or entry
+	INGOT_ENOMEM = -2,
+	INGOT_EINVAL = -3,
+	INGOT_ERANGE = -4,	// past the end of the drive
+	INGOT_EIO = -5,		// the device reported an error
+	INGOT_ETIMEOUT = -6,
+	INGOT_EAGAIN = -7,	// the queue is full: take completions, then try again
+	INGOT_EBUSY = -8,
+	INGOT_ERDONLY = -9,
+	INGOT_ENOTSUP = -10,	// this device or this kernel can't
+};
+
+// ---- Network -------------------------------------------------------------------------------------------------
+
+// A frame and its buffer.  A pool owns it while it is free; the program from ingot_frame_get or net_rx on; the device
+// from net_tx on, until it is back in its pool.  It fills the first 64 bytes of its buffer.
+struct ingot_pool;
+struct ingot_frame {
+	uint8_t *data;			// first byte of the Ethernet header; no FCS
+	uint64_t phys;			// the address of data that the device uses
+	uint32_t length;		// bytes
+	uint32_t room;			// most that data holds
+	struct ingot_pool *pool;	// goes back here
+	struct ingot_frame *next;	// in the pool's list
+	uint16_t flags;			// INGOT_TX_*, INGOT_RX_*
+	uint16_t csum_start;		// INGOT_TX_CSUM: sum from this byte of data to the end,
+	uint16_t csum_offset;		// and put it so many bytes behind csum_start
+	uint16_t reserved[5];
+};
+#define INGOT_TX_CSUM 1		// let the device fill in the checksum (INGOT_NET_CSUM)
+#define INGOT_RX_CSUM_GOOD 2	// the device has verified the TCP or UDP checksum
+
+// Free frames of one queue: a stack, used by the core that owns the queue and nobody else.
+struct ingot_pool {
+	struct ingot_frame *free;
+	uint32_t available;	// frames in the list
+	uint32_t total;		// frames there are
+};
+
+static inline struct ingot_frame *ingot_frame_get(struct ingot_pool *pool)
+{
+	struct ingot_frame *frame = pool->free;
+	if (frame) {
+		pool->free = frame->next;
+		pool->available--;
+	}
+	return frame;
+}
+
+static inline void ingot_frame_put(struct ingot_frame *frame)
+{
+	struct ingot_pool *pool = frame->pool;
+	frame->next = pool->free;
+	pool->free = frame;
+	pool->available++;
+}
+
+struct ingot_net_info {
+	uint32_t size;		// set by the caller: sizeof(struct ingot_net_info)
+	uint8_t mac[6];
+	uint16_t mtu;		// bytes behind the Ethernet header
+	uint8_t link;		// 1: up
+	uint8_t promiscuous;
+	uint16_t queues;	// pairs that the device has
+	uint16_t queues_open;	// pairs in use
+	uint16_t features;	// INGOT_NET_*
+	uint32_t speed;		// Mbit/s, 0 if unknown
+	char name[8];		// "net0"
+	char driver[16];
+	char address[16];	// "0000:00:02.0"
+};
+#define INGOT_NET_CSUM 1	// INGOT_TX_CSUM and INGOT_RX_CSUM_GOOD work
+
+struct ingot_net_stats {
+	uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
+	uint64_t rx_dropped;	// no buffer, or longer than the buffers
+	uint64_t rx_errors;	// reported by the device
+	uint64_t tx_errors;
+};
+
+// ---- Storage -------------------------------------------------------------------------------------------------
+
+struct ingot_blk_info {
+	uint32_t size;		// set by the caller
+	uint32_t block_bytes;	// 512 or 4096
+	uint64_t blocks;
+	uint32_t max_blocks;	// most in one request
+	uint16_t queues;
+	uint16_t depth;		// requests that one queue takes
+	uint16_t features;	// INGOT_BLK_*
+	uint16_t align;		// of data: 1, 2 or 4 bytes
+	char name[8];		// "disk0"
+	char driver[16];
+	char address[16];
+};
+#define INGOT_BLK_READONLY 1
+#define INGOT_BLK_FLUSH 2	// has a volatile cache
+#define INGOT_BLK_DISCARD 4
+
+enum { INGOT_READ = 0, INGOT_WRITE = 1, INGOT_FLUSH = 2, INGOT_DISCARD = 3 };
+
+struct ingot_blk_req {
+	uint64_t block;		// first, in units of block_bytes
+	uint32_t count;		// blocks; 0 for INGOT_FLUSH
+	uint32_t op;		// INGOT_READ...
+	void *data;		// in program memory or at its physical address; untouched until the request is done
+	uint64_t tag;		// comes back with the completion
+};
+
+struct ingot_blk_done {
+	uint64_t tag;
+	int32_t status;		// INGOT_OK, INGOT_EIO, ...
+	uint32_t reserved;
+};
+
+// ---- Others --------------------------------------------------------------------------------------------------
+
+struct ingot_device_info {
+	uint32_t size;		// set by the caller
+	uint16_t vendor, device, subvendor, subdevice;
+	uint32_t class_code;	// 0x00BBSSII: base class, subclass, interface
+	char address[16];
+	char driver[16];	// empty: no driver
+	char unit[8];		// "net0", "disk1", empty
+	int32_t status;		// 0: bound; INGOT_ENODEV: nobody wanted it; else why its probe failed
+};
+
+struct ingot_driver_info {
+	uint32_t size;		// set by the caller
+	char bus[8];		// "pci", "virtio", "usb", "platform"
+	char name[16];
+	uint32_t devices;	// bound to it
+};
+
+struct ingot_screen {
+	uint32_t size;		// set by the caller
+	uint32_t width, height;	// pixels
+	uint32_t pitch;		// pixels from line to line
+	uint32_t bits;		// per pixel: 32, blue lowest
+	void *pixels;		// write-combining: write only
+};
+
+struct ingot_memory {
+	uint32_t size;		// set by the caller
+	uint32_t kernel_kib;	// used by the kernel itself, code and tables
+	uint32_t driver_kib;	// used by drivers
+	uint32_t ram_mib;	// in the machine
+	void *base;		// program memory: contiguous, readable and writable
+	uint64_t bytes;
+	void *free;		// first byte behind the program and its zero-initialised data
+};
+
+typedef void (*ingot_callback)(void *arg);	// interrupts off; all registers are saved around it; must not wait
+
+// Core numbers are indices, 0 (the boot core) to core_count() - 1.  Interfaces, drives, devices and drivers count from
+// 0 without holes.
+struct ingot_api {
+	uint32_t version;	// INGOT_API_VERSION of the kernel
+	uint32_t size;		// of this structure, in the kernel
+	const char *kernel;	// "Ingot 0.1.0 qemu_q35"
+
+	// Console.  write: `len` bytes with control characters, to every console.  read: a character, or 0.
+	void (*write)(const char *text, size_t len);
+	int (*read)(void);
+
+	// Time: nanoseconds since the kernel's start; a wait.
+	uint64_t (*time_ns)(void);
+	void (*delay_us)(uint64_t us);
+
+	// Memory.  phys: device address of `ptr`, and in *run how many of `len` bytes are contiguous there (0: not mapped).
+	int (*memory)(struct ingot_memory *out);
+	uint64_t (*phys)(const void *ptr, size_t len, size_t *run);
+
+	// Cores.  core_start runs fn(arg) on an idle core, on a fresh stack of 64 KiB: INGOT_EBUSY if it has work,
+	// INGOT_ENODEV if there is no such core.  core_busy: 1 while it has work.  core_self: the caller's index.
+	uint32_t (*core_count)(void);
+	uint32_t (*core_self)(void);
+	int (*core_start)(uint32_t core, void (*fn)(void *arg), void *arg);
+	int (*core_busy)(uint32_t core);
+	uint32_t (*core_apic_id)(uint32_t core);
+
+	// Network.  A queue belongs to one core at a time; nothing inside locks.  net_open gives interface `net` `queues`
+	// queue pairs (1 to info.queues; they all start anew) and carves the frames of each, `frame_bytes` a piece (a
+	// multiple of 64, at least 256; 2048 suits an MTU of 1500), out of `memory` (64-byte aligned, in program memory,
+	// the program's again after net_close): pool q of `queues` gets its equal share.  At least 64 frames a queue.
+	// net_open with memory NULL, net_close: back to one queue with the driver's own frames.
+	uint32_t (*net_count)(void);
+	int (*net_info)(uint32_t net, struct ingot_net_info *out);
+	int (*net_stats)(uint32_t net, struct ingot_net_stats *out);
+	int (*net_open)(uint32_t net, uint32_t queues, void *memory, size_t bytes, uint32_t frame_bytes);
+	void (*net_close)(uint32_t net);
+	struct ingot_pool *(*net_pool)(uint32_t net, uint32_t queue);	// frames to send; NULL if there is no such queue
+	// Sends a burst; the first `returned` frames are the device's now and go back to their pools by themselves.
+	uint32_t (*net_tx)(uint32_t net, uint32_t queue, struct ingot_frame *const *frames, uint32_t count);
+	// Receives at most `max` frames; each is the program's until ingot_frame_put.
+	uint32_t (*net_rx)(uint32_t net, uint32_t queue, struct ingot_frame **frames, uint32_t max);
+	int (*net_promiscuous)(uint32_t net, int on);
+
+	// Storage.  A queue belongs to one core at a time.  blk_submit never waits; blk_poll takes at most `max`
+	// completions.  blk_run submits one request on queue 0 and waits (not beside outstanding ones of one's own).
+	uint32_t (*blk_count)(void);
+	int (*blk_info)(uint32_t blk, struct ingot_blk_info *out);
+	int (*blk_submit)(uint32_t blk, uint32_t queue, const struct ingot_blk_req *req);
+	uint32_t (*blk_poll)(uint32_t blk, uint32_t queue, struct ingot_blk_done *done, uint32_t max);
+	int (*blk_run)(uint32_t blk, const struct ingot_blk_req *req);
+
+	// Events.  fn NULL ends it.  Called on the core that set it.  timer: every `period_us`.
+	int (*on_timer)(uint64_t period_us, ingot_callback fn, void *arg);
+	int (*on_receive)(uint32_t net, ingot_callback fn, void *arg);
+	int (*on_key)(ingot_callback fn, void *arg);
+
+	// What is there.  INGOT_ENODEV past the end.
+	int (*device_info)(uint32_t index, struct ingot_device_info *out);
+	int (*driver_info)(uint32_t index, struct ingot_driver_info *out);
+	int (*screen)(struct ingot_screen *out);
+
+	// The log: copies at most `bytes` from position `from` on (counted from the first byte ever logged; what the ring
+	// has overwritten is skipped), returns how many, and the position behind them in *next.
+	size_t (*log_read)(uint64_t from, char *to, size_t bytes, uint64_t *next);
+
+	// Power.  They don't return.
+	void (*reboot)(void);
+	void (*shutdown)(void);
+};
+
+extern const struct ingot_api *ingot;	// set by start.S before main
+
+// True if the kernel has this function.
+#define INGOT_HAS(function) \
+	(ingot->size >= offsetof(struct ingot_api, function) + sizeof(ingot->function) && ingot->function != NULL)
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,39 @@
+// Class: drives.  A driver fills a struct blk_dev and registers it; programs reach it through ingot_api and b_nvs_*.
+#pragma once
+#include <driver.h>
+#include <ingot.h>
+
+struct blk_dev {
+	// Data path, called by the core that owns `queue`.  The class has checked op, range and alignment.  submit never
+	// waits: E_AGAIN if the queue is full; it walks the buffer with mem_phys.  E_INVAL if the buffer is in more pieces
+	// than the device takes.  poll returns completions in any order.
+	int (*submit)(struct blk_dev *blk, uint32_t queue, const struct ingot_blk_req *req);
+	uint32_t (*poll)(struct blk_dev *blk, uint32_t queue, struct ingot_blk_done *done, uint32_t max);
+
+	const struct blk_ops *ops;
+	struct device *dev;
+	uint64_t blocks;
+	uint32_t block_bytes;		// 512 to 4096, a power of two
+	uint32_t max_blocks;		// in one request, as data is contiguous in program memory
+	uint16_t queues;		// at most smp_count()
+	uint16_t depth;
+	uint16_t features;		// INGOT_BLK_*
+	uint16_t align;			// of data, in bytes
+	uint8_t index;			// "disk0" is 0
+	uint8_t kind;			// BLK_*: what programs find at 0x110208
+	const char *identity;		// NVMe: serial, model and firmware, 70 bytes; NULL: blanks
+	uint32_t classic_lock;		// b_nvs_*
+	struct blk_dev *next;
+};
+enum { BLK_NVME = 1, BLK_AHCI = 2, BLK_VIRTIO_SCSI = 4, BLK_VIRTIO = 8 };
+
+struct blk_ops {
+	// A request has not completed in BLK_TIMEOUT_US: bring the device back so that every outstanding request has a
+	// completion (E_TIMEOUT) waiting in poll, or that submit fails from now on.
+	void (*recover)(struct blk_dev *blk, uint32_t queue);
+};
+#define BLK_TIMEOUT_US 5000000
+
+// Numbers the drive and logs its part of the device's line ("disk0 64 MiB, 512-byte blocks, read-only").
+int blk_register(struct blk_dev *blk);
+void blk_unregister(struct blk_dev *blk);

@@ -1,0 +1,35 @@
+// Class: input.  Drivers push characters or key codes from their interrupt handlers; programs read characters.
+#pragma once
+#include <stdint.h>
+
+// Characters as programs see them (docs/abi.md): Enter 0x1C, Backspace 0x0E, arrows 2 to 5, Escape 0x1B, else ASCII.
+#define INPUT_RIGHT 0x02
+#define INPUT_LEFT 0x03
+#define INPUT_UP 0x04
+#define INPUT_DOWN 0x05
+#define INPUT_BACKSPACE 0x0E
+#define INPUT_ENTER 0x1C
+
+// State of one keyboard; zero at the start, owned by its driver.
+struct keyboard {
+	uint8_t modifiers;	// KEY_MOD_*
+	uint8_t extended;	// an E0 prefix came
+};
+
+// A byte of scan code set 1 (IBM PC/AT, as the 8042 translates it) from this keyboard: make, break, E0 and E1
+// prefixes.  The one place where keys become characters; a USB keyboard translates its usages to set 1 first.
+void input_scancode(struct keyboard *kbd, uint8_t code);
+
+// One character that is ready as it is (serial: CR becomes Enter, DEL and BS become Backspace before this).
+// Drops it if the buffer is full.  Interrupt handler or poll.
+void input_push(uint8_t character);
+
+// For hardware whose interrupt could not be routed: called from b_input while nothing waits.  Lives for good.
+struct input_poll {
+	void (*poll)(struct input_poll *self);
+	struct input_poll *next;
+};
+void input_register_poll(struct input_poll *poll);
+
+// One character, 0 if none waits.  Any core.
+uint8_t input_read(void);

@@ -1,0 +1,34 @@
+// Memory: one allocator for everything that the kernel and its drivers need, and the way from pointers to the
+// addresses that devices see.  All of this is for set-up: nothing here belongs on a hot path but mem_phys.
+#pragma once
+#include <util.h>
+
+// Returns `bytes` of zeroed memory, aligned to `align` (a power of two, at least 64 is given), or NULL.  The memory
+// is physically contiguous, lies below 4 GiB, and its address is also the address that a device uses (identity map).
+// It is the caller's until mem_free.  Sizes are rounded up to 64 bytes.  Boot core only, or inside a control call.
+void *mem_alloc(size_t bytes, size_t align);
+
+// Gives back what mem_alloc returned; `bytes` as in the call.  NULL is allowed.
+void mem_free(void *memory, size_t bytes);
+
+static inline void *kzalloc(size_t bytes)
+{
+	return mem_alloc(bytes, 64);
+}
+
+static inline void kfree(void *memory, size_t bytes)
+{
+	mem_free(memory, bytes);
+}
+
+// The physical address of `ptr` and, in *run, how many of the `len` bytes from there are physically contiguous
+// (1 to len; 0 if the address is not mapped).  Accepts both maps: identity and program memory.  `len` must not be 0.
+uint64_t mem_phys(const void *ptr, size_t len, size_t *run);
+
+// Makes device memory accessible at its physical address: uncached, no-execute, readable and writable.  Mapping the
+// same range again is harmless.  Returns the address, or NULL if no memory is left for page tables, the range wraps
+// round or lies beyond the CPU's physical addresses.
+void *mem_map_device(uint64_t phys, uint64_t bytes);
+
+// The same, write-combining (PAT): for frame buffers, which are written and never read.
+void *mem_map_framebuffer(uint64_t phys, uint64_t bytes);

@@ -1,0 +1,8 @@
+// Cores, numbered 0 (the boot core) to smp_count() - 1 in the order of the MADT, without holes.
+#pragma once
+#include <stdint.h>
+
+uint32_t smp_count(void);
+
+// The index of the calling core, without touching a device.
+uint32_t smp_self(void);

@@ -1,0 +1,13 @@
+// Time: a nanosecond clock that never goes back, waits, and one-shot timers on the calling core.
+#pragma once
+#include <stdint.h>
+
+// Nanoseconds since the kernel's first instruction.
+uint64_t time_ns(void);
+
+// Spins for `us` microseconds.
+void time_delay_us(uint32_t us);
+
+// A deadline for a wait of the caller's own:  uint64_t end = time_deadline(us);  while (!done) if (time_passed(end)) ...
+uint64_t time_deadline(uint32_t us);
+int time_passed(uint64_t deadline);

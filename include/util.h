@@ -1,0 +1,42 @@
+// Small things that every file may use.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <stdbool.h>
+#include <err.h>
+
+#ifdef INGOT_KERNEL
+#include <autoconf.h>
+#endif
+
+// CONFIG_ON(NET_E1000E) is 1 if the symbol is set and 0 if not, usable in C expressions: both branches are compiled.
+#define CONFIG_PROBE_1 0,
+#define CONFIG_SECOND(ignored, value, ...) value
+#define CONFIG_PICK(probe) CONFIG_SECOND(probe 1, 0, 0)
+#define CONFIG_PASTE(value) CONFIG_PICK(CONFIG_PROBE_##value)
+#define CONFIG_EXPAND(value) CONFIG_PASTE(value)
+#define CONFIG_ON(symbol) CONFIG_EXPAND(CONFIG_##symbol)
+
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
+#define container_of(member_ptr, type, member) ((type *)((char *)(member_ptr) - offsetof(type, member)))
+#define ALIGN_UP(value, to) (((value) + (to) - 1) & ~((__typeof__(value))(to) - 1))
+#define ALIGN_DOWN(value, to) ((value) & ~((__typeof__(value))(to) - 1))
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+static inline uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static inline uint64_t max_u64(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+void *memcpy(void *to, const void *from, size_t len);
+void *memmove(void *to, const void *from, size_t len);
+void *memset(void *to, int byte, size_t len);
+int memcmp(const void *a, const void *b, size_t len);
+size_t strlen(const char *text);
