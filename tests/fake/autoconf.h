@@ -1,0 +1,24 @@
+// Host tests compile the kernel's sources with everything on.
+#pragma once
+#define CONFIG_CORE_SMP 1
+#define CONFIG_CORE_NATIVE 1
+#define CONFIG_CORE_BAREMETAL_INFO 1
+#define CONFIG_CORE_X2APIC 1
+#define CONFIG_CORE_BACKTRACE 1
+#define CONFIG_BOOT_PVH 1
+#define CONFIG_BUS_PCI 1
+#define CONFIG_BUS_PCI_ECAM 1
+#define CONFIG_BUS_PCI_ASSIGN 1
+#define CONFIG_BUS_VIRTIO 1
+#define CONFIG_BUS_VIRTIO_PCI 1
+#define CONFIG_BUS_VIRTIO_MMIO 1
+#define CONFIG_NET 1
+#define CONFIG_NET_VIRTIO 1
+#define CONFIG_STORAGE 1
+#define CONFIG_STORAGE_VIRTIO_BLK 1
+#define CONFIG_INPUT 1
+#define CONFIG_HID_PS2 1
+#define CONFIG_SERIAL 1
+#define CONFIG_VIDEO_TEXT 1
+#define CONFIG_VIDEO_LFB 1
+#define CONFIG_VIDEO_VGA 1
