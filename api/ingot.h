@@ -6,6 +6,8 @@
 //
 // Results: 0 or more is success, a negative number one of INGOT_E*.  Unless a function says otherwise it may be called
 // on any core, doesn't allocate, and returns at once.
+//
+// docs/program-guide.md shows how to build a program and has an example for each part.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -243,11 +245,80 @@ struct ingot_api {
 	void (*shutdown)(void);
 };
 
-extern const struct ingot_api *ingot;	// set by start.S before main
+// ---- For programs --------------------------------------------------------------------------------------------
+
+extern const struct ingot_api *ingot __attribute__((visibility("hidden")));	// set by start.S before main
 
 // True if the kernel has this function.
 #define INGOT_HAS(function) \
 	(ingot->size >= offsetof(struct ingot_api, function) + sizeof(ingot->function) && ingot->function != NULL)
+
+// At file scope, INGOT_NEEDS(last_function_used): a kernel whose table ends before it refuses the program with a
+// sentence, and so does start.S.  An ELF note: name "Ingot", type 1, the least size of struct ingot_api.
+struct ingot_note {
+	uint32_t name_bytes, desc_bytes, type;
+	char name[8];
+	uint32_t api_bytes;
+};
+#define INGOT_NEEDS(function)									\
+	__attribute__((used, aligned(4), section(".note.ingot")))				\
+	static const struct ingot_note ingot_needs = { sizeof("Ingot"), 4, 1, "Ingot",		\
+		(uint32_t)(offsetof(struct ingot_api, function) + sizeof(void *)) }
+
+// Prints a zero-terminated text.
+static inline void ingot_print(const char *text)
+{
+	size_t len = 0;
+	while (text[len])
+		len++;
+	ingot->write(text, len);
+}
+
+// For the inside of a loop that waits: lets the CPU's other thread, and a hypervisor, go first.
+static inline void ingot_relax(void)
+{
+	__asm__ volatile("pause" ::: "memory");
+}
+
+// Sleeps until something happens on this core: a key, a timer, a frame if on_receive is set.
+static inline void ingot_sleep(void)
+{
+	__asm__ volatile("hlt" ::: "memory");
+}
+
+// A spin lock: zero is free.  Not for callbacks: they would wait for the program that they have interrupted.
+struct ingot_lock {
+	uint32_t taken;
+};
+
+static inline void ingot_lock(struct ingot_lock *lock)
+{
+	while (__atomic_exchange_n(&lock->taken, 1, __ATOMIC_ACQUIRE))
+		while (__atomic_load_n(&lock->taken, __ATOMIC_RELAXED))
+			ingot_relax();
+}
+
+static inline void ingot_unlock(struct ingot_lock *lock)
+{
+	__atomic_store_n(&lock->taken, 0, __ATOMIC_RELEASE);
+}
+
+// A barrier that `cores` cores pass together, as often as they like.  Starts as { cores, 0, 0 }.
+struct ingot_barrier {
+	uint32_t cores, arrived, round;
+};
+
+static inline void ingot_barrier_wait(struct ingot_barrier *barrier)
+{
+	uint32_t round = __atomic_load_n(&barrier->round, __ATOMIC_ACQUIRE);
+	if (__atomic_add_fetch(&barrier->arrived, 1, __ATOMIC_ACQ_REL) == barrier->cores) {
+		barrier->arrived = 0;
+		__atomic_store_n(&barrier->round, round + 1, __ATOMIC_RELEASE);
+		return;
+	}
+	while (__atomic_load_n(&barrier->round, __ATOMIC_ACQUIRE) == round)
+		ingot_relax();
+}
 
 #ifdef __cplusplus
 }
