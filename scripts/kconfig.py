@@ -1,0 +1,207 @@
+#!/usr/bin/python3
+"""The configuration of one build folder: BUILD/.config, BUILD/generated/autoconf.h and BUILD/.config.origin.
+
+kconfig.py BUILD sync [NAME]     make them what configs/NAME_defconfig says; without NAME keep what is there
+kconfig.py BUILD defconfig NAME  the same, always from configs/NAME_defconfig
+kconfig.py BUILD menuconfig [NAME] | oldconfig [NAME] | savedefconfig [FILE]
+"""
+import hashlib
+import os
+import re
+import sys
+from pathlib import Path
+
+import kconfiglib
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT = "qemu_q35"
+LINE = re.compile(r"(?:CONFIG_(?P<name>\w+)=(?P<value>.*)|# CONFIG_(?P<off>\w+) is not set)$")
+
+
+class ConfigError(Exception):
+	pass
+
+
+def digest(text):
+	return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_if_changed(path, text):
+	"""Keeps the time stamp of a file whose content stays: Ninja rebuilds by time."""
+	if not path.exists() or path.read_text() != text:
+		path.parent.mkdir(parents=True, exist_ok=True)
+		path.write_text(text)
+
+
+def shown(path):
+	try:
+		return os.path.relpath(path) if Path(path).is_relative_to(ROOT) else str(path)
+	except ValueError:
+		return str(path)
+
+
+class Config:
+	def __init__(self, build):
+		self.build = build
+		self.dot_config = build / ".config"
+		self.origin = build / ".config.origin"
+		external = build / "generated" / "external.kconfig"
+		write_if_changed(external, "")
+		os.environ.update(srctree=str(ROOT), EXTERNAL_KCONFIG=str(external), KCONFIG_CONFIG=str(self.dot_config),
+			CONFIG_="CONFIG_", MENUCONFIG_STYLE=os.environ.get("MENUCONFIG_STYLE", "default"))
+		try:
+			self.kconf = kconfiglib.Kconfig("Kconfig", warn_to_stderr=False)
+		except kconfiglib.KconfigError as error:
+			raise ConfigError(f"Kconfig: {error}") from None
+		if self.kconf.warnings:
+			raise ConfigError("Kconfig: " + "\n".join(self.kconf.warnings))
+		self.kconf.config_header = ""
+		self.kconf.warn = False
+
+	# --- defconfig ---
+
+	def defconfig_path(self, name):
+		path = ROOT / "configs" / f"{name}_defconfig"
+		if not path.is_file():
+			known = sorted(p.name.removesuffix("_defconfig") for p in (ROOT / "configs").glob("*_defconfig"))
+			raise ConfigError(f"there is no configs/{name}_defconfig; there are: {', '.join(known)}")
+		return path
+
+	def assignments(self, path):
+		"""(line number, symbol, value) of every line; a line that is none of these is an error."""
+		seen, errors = {}, []
+		for number, line in enumerate(path.read_text().splitlines(), 1):
+			where = f"{shown(path)}:{number}"
+			match = LINE.match(line.strip())
+			if not match:
+				if line.strip() and not line.lstrip().startswith("#"):
+					errors.append(f"{where}: neither CONFIG_NAME=value nor a comment: {line.strip()}")
+				continue
+			name, value = (match["off"], "n") if match["off"] else (match["name"], match["value"])
+			sym = self.kconf.syms.get(name)
+			if not sym or not sym.nodes:
+				errors.append(f"{where}: unknown symbol CONFIG_{name}")
+			elif not any(node.prompt for node in sym.nodes):
+				errors.append(f"{where}: CONFIG_{name} can't be set: other options select it")
+			elif name in seen:
+				errors.append(f"{where}: CONFIG_{name} is already set in line {seen[name][0]}")
+			elif (problem := self.wrong(sym, value)):
+				errors.append(f"{where}: CONFIG_{name}={value}: {problem}")
+			else:
+				seen[name] = (number, sym, value)
+		if errors:
+			raise ConfigError("\n".join(errors))
+		return seen.values()
+
+	@staticmethod
+	def wrong(sym, value):
+		if sym.type in (kconfiglib.BOOL, kconfiglib.TRISTATE):
+			return None if value in ("y", "n") else "the value must be y or n"
+		if sym.type == kconfiglib.STRING:
+			return None if re.fullmatch(r'"(?:[^"\\]|\\.)*"', value) else "the value must be text in quotation marks"
+		base = 10 if sym.type == kconfiglib.INT else 16
+		try:
+			number = int(value, base)
+		except ValueError:
+			return f"the value must be a {'decimal' if base == 10 else 'hexadecimal'} number"
+		for low, high, _ in [r for r in sym.ranges if kconfiglib.expr_value(r[2])]:
+			if not int(low.str_value, base) <= number <= int(high.str_value, base):
+				return f"the value must lie between {low.str_value} and {high.str_value}"
+		return None
+
+	def load_defconfig(self, name):
+		path = self.defconfig_path(name)
+		lines = self.assignments(path)
+		self.kconf.load_config(str(path))
+		errors = []
+		for number, sym, value in lines:
+			want = kconfiglib.unescape(value[1:-1]) if sym.type == kconfiglib.STRING else value
+			if sym.str_value != want:
+				errors.append(f"{shown(path)}:{number}: CONFIG_{sym.name}={value} has no effect: {self.overridden(sym)}")
+		if errors:
+			raise ConfigError("\n".join(errors))
+		self.save(name)
+
+	@staticmethod
+	def overridden(sym):
+		if kconfiglib.expr_value(sym.rev_dep) and sym.str_value == "y":
+			return "selected by " + ", ".join(kconfiglib.expr_str(s) for s in kconfiglib.split_expr(sym.rev_dep, kconfiglib.OR)
+				if kconfiglib.expr_value(s)).replace(" && ", " with ")
+		if not kconfiglib.expr_value(sym.direct_dep):
+			return f"it depends on {kconfiglib.expr_str(sym.direct_dep)}"
+		return f"it is {sym.str_value}"
+
+	# --- what lies in the build folder ---
+
+	def recorded(self):
+		if not self.origin.exists():
+			return {}
+		return dict(line.split("=", 1) for line in self.origin.read_text().splitlines())
+
+	def save(self, base, pure=None):
+		"""`base` is the defconfig that the configuration came from, `pure` the digest of that, if this is not it."""
+		config = self.kconf._config_contents("")
+		if self.dot_config.exists() and self.dot_config.read_text() != config:
+			self.dot_config.replace(self.build / ".config.old")
+		write_if_changed(self.dot_config, config)
+		write_if_changed(self.build / "generated" / "autoconf.h", self.kconf._autoconf_contents("// Generated from .config.\n"))
+		# The name gets a plus once somebody has changed the configuration by hand.
+		name = base if pure in (None, digest(config)) else base + "+"
+		write_if_changed(self.origin, f"name={name}\nbase={base}\npure={pure or digest(config)}\n")
+
+	def sync(self, name=None):
+		"""An explicit NAME always wins; else what somebody has changed by hand stays."""
+		before = self.recorded()
+		if name or not before or not self.dot_config.exists():
+			return self.load_defconfig(name or DEFAULT)
+		if digest(self.dot_config.read_text()) == before["pure"]:
+			return self.load_defconfig(before["base"])
+		self.kconf.load_config(str(self.dot_config))
+		return self.save(before["base"], before["pure"])
+
+	def edit(self, tool, *name):
+		self.sync(*name)
+		before = self.recorded()
+		if tool == "menuconfig":
+			import menuconfig
+			menuconfig.menuconfig(self.kconf)
+		else:
+			import oldconfig
+			oldconfig._main()
+		self.kconf.load_config(str(self.dot_config))
+		self.save(before["base"], before["pure"])
+
+	def savedefconfig(self, target=None):
+		self.sync()
+		base = self.recorded()["base"]
+		path = Path(target) if target else ROOT / "configs" / f"{base}_defconfig"
+		self.kconf.write_min_config(str(path), header="")
+		print(f"written: {shown(path)}")
+		if not target:
+			self.load_defconfig(base)
+
+
+def main(args):
+	if len(args) < 2:
+		sys.exit(__doc__)
+	build, command, rest = Path(args[0]).resolve(), args[1], [a for a in args[2:] if a]
+	try:
+		build.mkdir(parents=True, exist_ok=True)
+		config = Config(build)
+		if command == "sync":
+			config.sync(*rest)
+		elif command == "defconfig":
+			config.load_defconfig(*rest)
+			print(f"{shown(config.dot_config)}: configs/{rest[0]}_defconfig")
+		elif command in ("menuconfig", "oldconfig"):
+			config.edit(command, *rest)
+		elif command == "savedefconfig":
+			config.savedefconfig(*rest)
+		else:
+			sys.exit(__doc__)
+	except (ConfigError, OSError) as error:
+		sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+	main(sys.argv[1:])
