@@ -13,6 +13,7 @@
 #include <cmocka.h>
 #include <blk.h>
 #include <console.h>
+#include <cpu.h>
 #include <driver.h>
 #include <input.h>
 #include <irq.h>

@@ -311,6 +311,32 @@ bool fake_line_fire(uint32_t line)
 	return fired;
 }
 
+struct cpuid (*fake_cpuid)(uint32_t leaf, uint32_t subleaf);
+uint64_t (*fake_msr_read)(uint32_t msr);
+void (*fake_msr_write)(uint32_t msr, uint64_t value);
+uint32_t fake_tsc_mhz = 1000;
+
+struct cpuid cpu_id(uint32_t leaf, uint32_t subleaf)
+{
+	return fake_cpuid ? fake_cpuid(leaf, subleaf) : (struct cpuid){ 0 };
+}
+
+uint64_t msr_read(uint32_t msr)
+{
+	return fake_msr_read ? fake_msr_read(msr) : 0;
+}
+
+void msr_write(uint32_t msr, uint64_t value)
+{
+	if (fake_msr_write)
+		fake_msr_write(msr, value);
+}
+
+uint64_t cpu_tsc(void)
+{
+	return (fake_now_ns += fake_tick_ns) * fake_tsc_mhz / 1000;
+}
+
 // ---- Class layers and registry -------------------------------------------------------------------------------
 
 struct net_dev *fake_net[8];
@@ -373,18 +399,18 @@ FAKE int registry_add(struct device *dev, enum driver_table table)
 }
 
 // Bounds from tests/unit/tables.ld.
-extern const struct driver *const fake_pci_drivers[], *const fake_pci_drivers_end[];
-extern const struct driver *const fake_virtio_drivers[], *const fake_virtio_drivers_end[];
-extern const struct driver *const fake_usb_drivers[], *const fake_usb_drivers_end[];
-extern const struct platform_driver *const fake_platform_drivers[], *const fake_platform_drivers_end[];
+extern const struct driver *const __drivers_pci_start[], *const __drivers_pci_end[];
+extern const struct driver *const __drivers_virtio_start[], *const __drivers_virtio_end[];
+extern const struct driver *const __drivers_usb_start[], *const __drivers_usb_end[];
+extern const struct platform_driver *const __drivers_platform_start[], *const __drivers_platform_end[];
 
 const struct driver *fake_driver(const char *bus, const char *name)
 {
-	const struct driver *const *from = fake_usb_drivers, *const *end = fake_usb_drivers_end;
+	const struct driver *const *from = __drivers_usb_start, *const *end = __drivers_usb_end;
 	if (!strcmp(bus, "pci"))
-		from = fake_pci_drivers, end = fake_pci_drivers_end;
+		from = __drivers_pci_start, end = __drivers_pci_end;
 	else if (!strcmp(bus, "virtio"))
-		from = fake_virtio_drivers, end = fake_virtio_drivers_end;
+		from = __drivers_virtio_start, end = __drivers_virtio_end;
 	for (; from != end; from++)
 		if (!strcmp((*from)->name, name))
 			return *from;
@@ -393,7 +419,7 @@ const struct driver *fake_driver(const char *bus, const char *name)
 
 const struct platform_driver *fake_platform_driver(const char *name)
 {
-	for (const struct platform_driver *const *from = fake_platform_drivers; from != fake_platform_drivers_end; from++)
+	for (const struct platform_driver *const *from = __drivers_platform_start; from != __drivers_platform_end; from++)
 		if (!strcmp((*from)->name, name))
 			return *from;
 	return NULL;
@@ -427,6 +453,10 @@ void fake_reset(void)
 	fake_cores = 1;
 	fake_self = fake_irq_off = fake_line_count = 0;
 	memset(fake_irqs, 0, sizeof(fake_irqs));
+	fake_cpuid = NULL;
+	fake_msr_read = NULL;
+	fake_msr_write = NULL;
+	fake_tsc_mhz = 1000;
 	fake_nets = fake_blks = fake_inputs = fake_device_count = 0;
 	fake_register_error = 0;
 }
