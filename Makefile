@@ -1,24 +1,79 @@
-# A thin front over scripts/, kconfiglib, Meson and Ninja: `make help` lists what it does.  It holds no build rules.
+# A thin front over scripts/, kconfiglib, Meson and Ninja.  It holds no build rules; `make help` lists what it does.
 ROOT := $(patsubst %/,%,$(dir $(realpath $(lastword $(MAKEFILE_LIST)))))
-# File names are relative to where the caller stands, with `make -C` too.
+# Names of files and folders are relative to where the caller stands, with make -C too.
 HERE := $(if $(findstring w,$(firstword -$(MAKEFLAGS))),$(PWD),$(CURDIR))
 O ?= $(ROOT)/build
 DIR := $(abspath $(if $(filter /%,$(O)),$(O),$(HERE)/$(O)))
-export HERE PROGRAM PAYLOAD UEFI EXTERNAL
+S := @$(ROOT)/scripts
+export HERE PROGRAM PAYLOAD UEFI MACHINE QEMU
+export PYTHONDONTWRITEBYTECODE := 1
+unexport CFLAGS CXXFLAGS CPPFLAGS LDFLAGS MAKEFLAGS
 ifneq ($(origin CC),default)
 export CC
 endif
-export PYTHONDONTWRITEBYTECODE := 1
-unexport CFLAGS CXXFLAGS CPPFLAGS LDFLAGS MAKEFLAGS
-S := @$(ROOT)/scripts
-.PHONY: all image
-all: image
+
+.PHONY: run image size test bench check debug menuconfig oldconfig savedefconfig clean help
+.DEFAULT_GOAL := image
+
+run: image
+	$S/setup run
+	$S/qemu.py run $(DIR)
+
+debug: image
+	$S/setup run debug
+	$S/qemu.py debug $(DIR)
 
 image:
-	$S/setup $(DIR) build
+	$S/setup build
 	$S/kconfig.py $(DIR) sync $(CONFIG)
 	$S/build.py $(DIR)
 
+size: image
+	$S/size.py $(DIR)
+
+test:
+	$S/setup build run test
+	$S/test $(DIR)
+
+check:
+	$S/setup build run test
+	$S/lint.py
+
 %_defconfig:
-	$S/setup $(DIR) build
+	$S/setup build
 	$S/kconfig.py $(DIR) defconfig $*
+
+menuconfig oldconfig savedefconfig:
+	$S/setup build
+	$S/kconfig.py $(DIR) $@ $(CONFIG)
+
+clean:
+	$S/build.py $(DIR) --clean
+
+help:
+	@sed -n 's/^#: \{0,1\}//p' $(ROOT)/Makefile
+
+#: make [TARGET] [VARIABLE=VALUE...]
+#:
+#:   image (default)  build the kernel and DIR/ingot.img (BIOS and UEFI), DIR/BOOTX64.EFI, DIR/kernel.bin, DIR/kernel.elf
+#:   run              boot the image in QEMU on this terminal; Ctrl-A X leaves
+#:   debug            the same, stopped, with gdb attached
+#:   size             bytes of each driver, folder and function
+#:   test             all tests
+#:   bench            instructions and device accesses of calls, frames and blocks
+#:   check            style rules
+#:
+#:   NAME_defconfig   take the configuration configs/NAME_defconfig
+#:   menuconfig       change it in menus
+#:   oldconfig        ask for what is new in Kconfig
+#:   savedefconfig    write it back to configs/
+#:   clean            empty the build folder
+#:
+#:   O=DIR            build folder, default build/
+#:   CONFIG=NAME      build what configs/NAME_defconfig says, default qemu_q35
+#:   PROGRAM=FILE     the program in the image: flat or static ELF64; default the monitor
+#:   PAYLOAD=FILE     instead of a program: a flat payload for 0x1E0000
+#:   UEFI=1           run and debug: boot through UEFI firmware
+#:   MACHINE=NAME     run and debug: q35 (default), pc, or microvm (which boots without firmware)
+#:   QEMU=ARGUMENTS   run and debug: more arguments for QEMU
+#:   CC=clang         another compiler, default gcc

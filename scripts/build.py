@@ -1,14 +1,71 @@
 #!/usr/bin/python3
 """build.py BUILD [TARGET...]: has Meson set up the build folder if need be, and Ninja build.
 
-Compiler from the environment: CC.
+From the environment: CC; PROGRAM or PAYLOAD, the program that the image is to hold (none: the default one), relative to
+HERE.
 """
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PAYLOAD_ROOM = 0x10000
+
+
+def fail(text):
+	sys.exit(f"error: {text}")
+
+
+def check_elf(path, content):
+	"""Says now what the kernel would refuse."""
+	elf_class, data = content[4:6]
+	if len(content) < 64 or (elf_class, data) != (2, 1) or struct.unpack_from("<H", content, 18)[0] != 62:
+		fail(f"{path} is an ELF file, but not one for x86-64")
+	kind, = struct.unpack_from("<H", content, 16)
+	offset, = struct.unpack_from("<Q", content, 32)
+	size, count = struct.unpack_from("<HH", content, 54)
+	if size < 56 or offset + size * count > len(content):
+		fail(f"{path} is an ELF file without its program headers")
+	types = [struct.unpack_from("<I", content, offset + size * i)[0] for i in range(count)]
+	if kind != 2 or 3 in types or 2 in types:
+		fail(f"{path} is not a static ELF program with fixed addresses (link it with -static -no-pie)")
+	if 1 not in types:
+		fail(f"{path} has nothing to load")
+
+
+def read_program(variable):
+	"""The content of the file that PROGRAM or PAYLOAD names; empty if the variable is."""
+	name = os.environ.get(variable, "")
+	if not name:
+		return b""
+	path = Path(os.environ.get("HERE", ".")) / name
+	try:
+		content = path.read_bytes()
+	except OSError as error:
+		fail(f"{variable}={name}: {error.strerror} ({path})")
+	if not content:
+		fail(f"{variable}={name} is an empty file")
+	if content[:4] == b"\x7fELF":
+		if variable == "PAYLOAD":
+			fail(f"PAYLOAD={name} is an ELF file; a payload is a flat binary")
+		check_elf(name, content)
+	if variable == "PAYLOAD" and len(content) > PAYLOAD_ROOM:
+		fail(f"PAYLOAD={name} has {len(content)} bytes, at most {PAYLOAD_ROOM} fit")
+	return content
+
+
+def choose_program(build):
+	"""Leaves it where meson.build expects it; the time stamp stays if the content does."""
+	program, payload = read_program("PROGRAM"), read_program("PAYLOAD")
+	if program and payload:
+		fail("PROGRAM and PAYLOAD: only one of them")
+	chosen = build / "chosen"
+	chosen.mkdir(parents=True, exist_ok=True)
+	for path, content in ((chosen / "program", program), (chosen / "payload", payload)):
+		if not path.exists() or path.read_bytes() != content:
+			path.write_bytes(content)
 
 
 def run(*command, quiet=False):
@@ -16,7 +73,7 @@ def run(*command, quiet=False):
 		stderr=subprocess.STDOUT if quiet else None, text=True, check=False)
 	if result.returncode:
 		sys.stderr.write(result.stdout or "")
-		sys.exit(f"error: {' '.join(str(c) for c in command[:2])} failed")
+		fail(f"{' '.join(str(c) for c in command[:2])} failed")
 
 
 def set_up(build):
@@ -33,7 +90,10 @@ def set_up(build):
 
 
 def main(args):
+	if not args:
+		sys.exit(__doc__)
 	build = Path(args[0])
+	choose_program(build)
 	set_up(build)
 	run("ninja", "-C", build, "--quiet", *args[1:])
 

@@ -1,0 +1,150 @@
+#!/usr/bin/python3
+"""QEMU's command lines, for make run, make debug and the tests.
+
+qemu.py run BUILD | qemu.py debug BUILD
+
+From the environment: MACHINE, UEFI=1, QEMU (more arguments).  MACHINE=microvm boots kernel.elf by PVH, the others boot
+the disk image.
+"""
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+BINARY = "qemu-system-x86_64"
+OVMF = Path("/usr/share/OVMF")
+SCRATCH_BYTES = 64 << 20
+CPU = "max"
+
+# What every run has: no default devices but those named, a guest that ends QEMU when it resets in vain.
+BASE = ["-no-user-config", "-nodefaults"]
+
+
+class QemuError(Exception):
+	pass
+
+
+def firmware(build):
+	"""Pflash arguments for OVMF; the variables are a copy of our own."""
+	for size in ("_4M", ""):
+		code, template = OVMF / f"OVMF_CODE{size}.fd", OVMF / f"OVMF_VARS{size}.fd"
+		if code.exists() and template.exists():
+			variables = build / f"OVMF_VARS{size}.fd"
+			if not variables.exists():
+				shutil.copyfile(template, variables)
+			return ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={escape(code)}",
+				"-drive", f"if=pflash,format=raw,unit=1,file={escape(variables)}"]
+	raise QemuError(f"no UEFI firmware in {OVMF}: install ovmf")
+
+
+def escape(path):
+	"""A comma in an option's value is doubled."""
+	return str(path).replace(",", ",,")
+
+
+def machine(name="q35", cores=1, memory="256M", accel="tcg", cpu=CPU):
+	kind = "microvm,pcie=on,acpi=on,rtc=on" if name == "microvm" else name
+	return [BINARY, *BASE, "-machine", f"{kind},accel={accel}", "-cpu", cpu, "-smp", str(cores), "-m", str(memory)]
+
+
+def boot_image(image):
+	"""The image as first disk: AHCI on q35, IDE on pc."""
+	return ["-drive", f"if=none,id=boot,format=raw,snapshot=on,file={escape(image)}", "-device", "ide-hd,drive=boot,bootindex=0"]
+
+
+def boot_pvh(kernel, program=None, arguments=""):
+	return (["-kernel", str(kernel)] + (["-initrd", str(program)] if program else []) +
+		(["-append", arguments] if arguments else []))
+
+
+def net(name="n0", backend="user", device="virtio-net-pci", **properties):
+	extra = "".join(f",{key}={value}" for key, value in properties.items())
+	return ["-netdev", f"{backend},id={name}", "-device", f"{device},netdev={name}{extra}"]
+
+
+def disk(path, name="d0", device="virtio-blk-pci", **properties):
+	extra = "".join(f",{key}={value}" for key, value in properties.items())
+	return ["-drive", f"if=none,id={name},format=raw,file={escape(path)}", "-device", f"{device},drive={name}{extra}"]
+
+
+def scratch_disk(build):
+	path = build / "scratch.img"
+	if not path.exists():
+		with open(path, "wb") as file:
+			file.truncate(SCRATCH_BYTES)
+	return path
+
+
+def display(name):
+	"""A window where there is a screen to show it on; a VGA card in any case where the machine can have one."""
+	if name == "microvm":
+		return ["-display", "none"]
+	graphical = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+	toolkit = any(Path("/usr/lib").glob("*/qemu/ui-gtk.so"))
+	return ["-display", "gtk" if graphical and toolkit else "none", "-device", "VGA,edid=on"]
+
+
+def console():
+	"""Serial and QEMU's monitor (Ctrl-A C) share the terminal; without one serial goes to standard output alone."""
+	return ["-serial", "mon:stdio" if sys.stdin.isatty() and sys.stdout.isatty() else "stdio"]
+
+
+def command(build):
+	name, uefi = os.environ.get("MACHINE") or "q35", os.environ.get("UEFI", "") not in ("", "0")
+	if name not in ("q35", "pc", "microvm"):
+		raise QemuError(f"MACHINE={name}: q35, pc or microvm")
+	if uefi and name == "microvm":
+		raise QemuError("microvm has no UEFI firmware")
+	line = machine(name, cores=os.environ.get("CORES") or min(4, os.cpu_count() or 1))
+	if name == "microvm":
+		line += boot_pvh(build / "kernel.elf", build / "program.bin")
+	else:
+		line += (firmware(build) if uefi else []) + boot_image(build / "ingot.img")
+	line += net() + disk(scratch_disk(build)) + display(name) + console()
+	return line + shlex.split(os.environ.get("QEMU", ""))
+
+
+def run(build):
+	line = command(build)
+	if sys.stdin.isatty():
+		print("Ctrl-A X leaves, Ctrl-A C switches to QEMU's monitor.", flush=True)
+		os.execvp(line[0], line)
+	os.execvp(line[0], line)
+
+
+def debug(build):
+	"""QEMU waits at the first instruction, its serial port in a file, and gdb gets the terminal."""
+	socket, log = build / "gdb.sock", build / "serial.log"
+	socket.unlink(missing_ok=True)
+	line = command(build)
+	line[line.index("-serial") + 1] = f"file:{escape(log)}"
+	line += ["-S", "-chardev", f"socket,path={escape(socket)},server=on,wait=off,id=gdb", "-gdb", "chardev:gdb"]
+	print(f"Serial output: {log}", flush=True)
+	with subprocess.Popen(line, stdin=subprocess.DEVNULL, start_new_session=True) as guest:
+		for _ in range(50):
+			if socket.exists() or guest.poll() is not None:
+				break
+			signal.sigtimedwait([], 0.1)
+		try:
+			subprocess.run(["gdb", "-q", "-ex", f"target remote {socket}", "-ex", "hbreak kernel_main", build / "kernel.elf"],
+				check=False)
+		finally:
+			guest.terminate()
+	socket.unlink(missing_ok=True)
+
+
+def main(args):
+	if len(args) != 2 or args[0] not in ("run", "debug"):
+		sys.exit(__doc__)
+	build = Path(args[1]).resolve()
+	try:
+		{"run": run, "debug": debug}[args[0]](build)
+	except (QemuError, OSError) as error:
+		sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+	main(sys.argv[1:])
