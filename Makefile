@@ -12,24 +12,27 @@ ifneq ($(origin CC),default)
 export CC
 endif
 
-.PHONY: run image size test bench check debug menuconfig oldconfig savedefconfig clean help
+.PHONY: build run image size test bench check debug menuconfig oldconfig savedefconfig clean help
 .DEFAULT_GOAL := image
 
-run: image
+run: build
 	$S/setup run
 	$S/qemu.py run $(DIR)
 
-debug: image
+debug: build
 	$S/setup run debug
 	$S/qemu.py debug $(DIR)
 
-image:
+image: build
+	$S/size.py $(DIR)
+
+build:
 	$S/setup build
 	$S/kconfig.py $(DIR) sync $(CONFIG)
 	$S/build.py $(DIR)
 
-size: image
-	$S/size.py $(DIR)
+size: build
+	$S/size.py $(DIR) --symbols
 
 test:
 	$S/setup build run test
@@ -67,7 +70,7 @@ help:
 #:   menuconfig       change it in menus
 #:   oldconfig        ask for what is new in Kconfig
 #:   savedefconfig    write it back to configs/
-#:   clean            empty the build folder
+#:   clean            remove what was built; the configuration stays
 #:
 #:   O=DIR            build folder, default build/
 #:   CONFIG=NAME      build what configs/NAME_defconfig says, default qemu_q35

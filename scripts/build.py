@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""build.py BUILD [TARGET...]: has Meson set up the build folder if need be, and Ninja build.
+"""build.py BUILD: has Meson set up the build folder if need be, and Ninja build.
+build.py BUILD --clean: removes what was built, not the configuration.
 
 From the environment: CC; PROGRAM or PAYLOAD, the program that the image is to hold (none: the default one), relative to
 HERE.
@@ -89,13 +90,23 @@ def set_up(build):
 	compiler.write_text(wanted)
 
 
+def clean(build):
+	if (build / "build.ninja").exists():
+		run("ninja", "-C", build, "--quiet", "clean")
+	for pattern in ("scratch.img", "OVMF_VARS*.fd", "serial.log", "kernel.map"):
+		for path in build.glob(pattern):
+			path.unlink()
+
+
 def main(args):
-	if not args:
+	if len(args) not in (1, 2) or args[1:] not in ([], ["--clean"]):
 		sys.exit(__doc__)
 	build = Path(args[0])
+	if args[1:]:
+		return clean(build)
 	choose_program(build)
 	set_up(build)
-	run("ninja", "-C", build, "--quiet", *args[1:])
+	run("ninja", "-C", build, "--quiet")
 
 
 if __name__ == "__main__":

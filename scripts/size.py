@@ -1,0 +1,101 @@
+#!/usr/bin/python3
+"""size.py BUILD [--symbols]: what each source file adds to kernel.bin, from the linker's map and the symbol table.
+
+Strings that several files share are stored once; their bytes are spread over those that use them.
+"""
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+IN_IMAGE = (".head", ".text", ".rodata")
+OUTPUT_SECTION = re.compile(r"^(\.\S+)(?:\s|$)")
+PIECE = re.compile(r"^ (\.\S+)\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)\s+(\S.*)$")
+BEFORE = re.compile(r"^\s+0x([0-9a-f]+) \(size before relaxing\)$")
+OBJECT = re.compile(r"kernel\.elf\.p/(.*)\.o$")
+
+
+class Piece:
+	def __init__(self, address, size, source):
+		self.address, self.size, self.source = address, size, source
+		self.weight = None	# bytes before equal strings were merged
+
+
+def source_of(name):
+	"""kernel.elf.p/net_virtio_net.c.o -> net/virtio_net.c: Meson makes an underscore of a slash."""
+	match = OBJECT.search(name)
+	if not match:
+		return name
+	for folder in ("core", "boot-pvh", "bus", "net", "storage", "hid", "video"):
+		if match[1].startswith(folder + "_"):
+			return f"{folder}/{match[1][len(folder) + 1:]}"
+	return match[1]
+
+
+def pieces(map_file):
+	"""The input sections that reached kernel.bin."""
+	text = map_file.read_text()
+	text = text[text.index("Linker script and memory map"):]
+	text = re.sub(r"^( \.\S+)\n\s+(?=0x)", r"\1 ", text, flags=re.M)	# long names have a line of their own
+	found, output = [], None
+	for line in text.splitlines():
+		if (match := OUTPUT_SECTION.match(line)):
+			output = match[1]
+		elif (match := PIECE.match(line)):
+			if output in IN_IMAGE and int(match[3], 16):
+				found.append(Piece(int(match[2], 16), int(match[3], 16), source_of(match[4])))
+			elif output in IN_IMAGE:
+				found.append(Piece(int(match[2], 16), 0, source_of(match[4])))
+		elif (match := BEFORE.match(line)) and found:
+			found[-1].weight = int(match[1], 16)
+	merged = [piece for piece in found if piece.weight]
+	total, weights = sum(piece.size for piece in merged), sum(piece.weight for piece in merged)
+	for piece in merged:
+		piece.size = piece.weight * total / weights
+	return found
+
+
+def table(found, image_bytes):
+	files, folders = defaultdict(float), defaultdict(float)
+	for piece in found:
+		files[piece.source] += piece.size
+		folders[piece.source.split("/")[0]] += piece.size
+	lines = []
+	for folder in sorted(folders, key=folders.get, reverse=True):
+		lines.append(f"{round(folders[folder]):7}  {folder}/")
+		for name in sorted((n for n in files if n.startswith(folder + "/")), key=files.get, reverse=True):
+			lines.append(f"{round(files[name]):15}  {name.split('/')[1]}")
+	lines.append(f"{image_bytes - round(sum(files.values())):7}  alignment")
+	lines.append(f"{image_bytes:7}  kernel.bin")
+	return lines
+
+
+def symbols(elf_file, found):
+	"""(bytes, name, source) of every function and constant that has a name."""
+	ranges = sorted((p.address, p.address + p.size, p.source) for p in found if not p.weight)
+	with open(elf_file, "rb") as file:
+		rows = set()
+		for symbol in ELFFile(file).get_section_by_name(".symtab").iter_symbols():
+			start, size = symbol["st_value"], symbol["st_size"]
+			source = next((s for low, high, s in ranges if low <= start < high), None)
+			if size and source:
+				rows.add((size, symbol.name, source))
+	return sorted(rows, key=lambda row: (-row[0], row[1]))
+
+
+def main(args):
+	if not args:
+		sys.exit(__doc__)
+	build = Path(args[0])
+	found = pieces(build / "kernel.map")
+	print("\n".join(table(found, (build / "kernel.bin").stat().st_size)))
+	if "--symbols" in args:
+		print("\nThe functions and constants in it:")
+		for size, name, source in symbols(build / "kernel.elf", found):
+			print(f"{size:7}  {name:32} {source}")
+
+
+if __name__ == "__main__":
+	main(sys.argv[1:])
