@@ -69,7 +69,7 @@ help:
 #:   NAME_defconfig   take the configuration configs/NAME_defconfig
 #:   menuconfig       change it in menus
 #:   oldconfig        ask for what is new in Kconfig
-#:   savedefconfig    write it back to configs/
+#:   savedefconfig    write it to DIR/defconfig, or with CONFIG=NAME to configs/NAME_defconfig
 #:   clean            remove what was built; the configuration stays
 #:
 #:   O=DIR            build folder, default build/

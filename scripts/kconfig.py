@@ -3,7 +3,8 @@
 
 kconfig.py BUILD sync [NAME]     make them what configs/NAME_defconfig says; without NAME keep what is there
 kconfig.py BUILD defconfig NAME  the same, always from configs/NAME_defconfig
-kconfig.py BUILD menuconfig [NAME] | oldconfig [NAME] | savedefconfig [FILE]
+kconfig.py BUILD menuconfig | oldconfig [NAME]  change it by hand, from NAME if given
+kconfig.py BUILD savedefconfig [NAME]  write configs/NAME_defconfig; without NAME BUILD/defconfig
 """
 import hashlib
 import os
@@ -159,26 +160,33 @@ class Config:
 		self.kconf.load_config(str(self.dot_config))
 		return self.save(before["base"], before["pure"])
 
-	def edit(self, tool, *name):
+	def menuconfig(self, *name):
+		import menuconfig
 		self.sync(*name)
+		menuconfig.menuconfig(self.kconf)
+		self.take()
+
+	def oldconfig(self, *name):
+		import oldconfig
+		if name or not self.recorded() or not self.dot_config.exists():
+			self.sync(*name)
+		sys.argv = ["oldconfig", "Kconfig"]
+		oldconfig._main()
+		self.take()
+
+	def take(self):
+		"""Takes over what somebody has written to .config."""
 		before = self.recorded()
-		if tool == "menuconfig":
-			import menuconfig
-			menuconfig.menuconfig(self.kconf)
-		else:
-			import oldconfig
-			oldconfig._main()
 		self.kconf.load_config(str(self.dot_config))
 		self.save(before["base"], before["pure"])
 
-	def savedefconfig(self, target=None):
+	def savedefconfig(self, name=None):
 		self.sync()
-		base = self.recorded()["base"]
-		path = Path(target) if target else ROOT / "configs" / f"{base}_defconfig"
+		path = ROOT / "configs" / f"{name}_defconfig" if name else self.build / "defconfig"
 		self.kconf.write_min_config(str(path), header="")
 		print(f"written: {shown(path)}")
-		if not target:
-			self.load_defconfig(base)
+		if name:
+			self.save(name)
 
 
 def main(args):
@@ -193,10 +201,8 @@ def main(args):
 		elif command == "defconfig":
 			config.load_defconfig(*rest)
 			print(f"{shown(config.dot_config)}: configs/{rest[0]}_defconfig")
-		elif command in ("menuconfig", "oldconfig"):
-			config.edit(command, *rest)
-		elif command == "savedefconfig":
-			config.savedefconfig(*rest)
+		elif command in ("menuconfig", "oldconfig", "savedefconfig"):
+			getattr(config, command)(*rest)
 		else:
 			sys.exit(__doc__)
 	except (ConfigError, OSError) as error:
