@@ -17,7 +17,8 @@ static void mmio_hooks(void **state)
 {
 	uint32_t memory[8] = { 0 };
 	uint64_t seen = 0;
-	struct fake_mmio dev = { .base = memory, .bytes = 16, .read = read_back, .write = remember, .arg = &seen, .phys = 0xFEB00000 };
+	struct fake_mmio dev = { .base = memory, .bytes = 16, .phys = 0xFEB00000,
+		.read = read_back, .write = remember, .arg = &seen };
 	(void)state;
 	fake_mmio_add(&dev);
 	assert_int_equal(mmio_read16((char *)memory + 2), 0x202);
