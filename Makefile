@@ -12,7 +12,7 @@ ifneq ($(origin CC),default)
 export CC
 endif
 
-.PHONY: build run image size test bench check debug menuconfig oldconfig savedefconfig clean help
+.PHONY: build run image size test test-long bench check debug menuconfig oldconfig savedefconfig clean help
 .DEFAULT_GOAL := image
 
 run: build
@@ -37,6 +37,9 @@ size: build
 test:
 	$S/setup build run test
 	$S/test $(DIR)
+
+test-long: export INGOT_LONG := 1
+test-long: test
 
 check:
 	$S/setup build run test
@@ -63,6 +66,7 @@ help:
 #:   debug            the same, stopped, with gdb attached
 #:   size             bytes of each driver, folder and function
 #:   test             all tests
+#:   test-long        and those that take minutes
 #:   bench            instructions and device accesses of calls, frames and blocks
 #:   check            style rules
 #:
