@@ -32,7 +32,8 @@ struct driver;
 // What every discovered device has in common.  Filled by its bus, which owns it; it is never freed while bound.
 struct device {
 	struct device *next;		// registry: all devices in the order of discovery
-	const struct driver *driver;	// bound driver, or NULL
+	const struct driver *driver;	// what runs it, or NULL; a transport puts in its place the driver that it found
+	const struct driver *bound;	// whose probe succeeded and whose remove will be called: the registry's
 	void *drvdata;			// the bound driver's
 	char name[16];			// address: "0000:00:02.0", "mmio feb00e00", "usb 1-2"
 	char unit[8];			// what it became: "net0", "disk1"; set by its class
@@ -94,3 +95,13 @@ void registry_drop(struct device *dev);
 // Every bus registers how it scans; run in this order: the value is the first argument.
 #define BUS_SCAN(order, fn) \
 	static void (*const fn##_entry)(void) __attribute__((used, section(".bus_scan." order "." #fn))) = fn
+
+// Boot order: runs the platform drivers of a stage; the buses' scans.
+enum driver_stage { STAGE_CONSOLE, STAGE_SCREEN, STAGE_DEVICE };
+void registry_run(enum driver_stage stage);
+void registry_scan(void);
+
+// For those who show them: device and driver number `index`, NULL past the end.  A driver by its name, with its bus
+// and how many devices it runs.
+struct device *registry_device(uint32_t index);
+const char *registry_driver(uint32_t index, const char **bus, uint32_t *bound);

@@ -1,0 +1,33 @@
+// ACPI tables, found and verified once.  "a." = section of the ACPI Specification 6.4.
+#pragma once
+#include <util.h>
+
+struct acpi_header {	// a.5.2.6
+	char signature[4];
+	uint32_t length;
+	uint8_t revision, checksum;
+	char oem[6], oem_table[8];
+	uint32_t oem_revision, creator, creator_revision;
+} __attribute__((packed));
+
+// The `index`th table with this signature ("MCFG", "DSDT", "SSDT"...), mapped read-only, its checksum verified and
+// its length at least that of the header; NULL if there is none.
+const struct acpi_header *acpi_table(const char *signature, uint32_t index);
+
+// `bytes` (1 to 8) at `offset` of the first such table; 0 if there is no such table, or it is shorter.
+uint64_t acpi_field(const char *signature, uint32_t offset, uint32_t bytes);
+
+// ---- core/aml.c: what can be read off the definition blocks (DSDT, SSDTs) without an interpreter ----
+
+// A memory window of a PCI host bridge: `min` to `max` belong to the buses from bus_first (the root bus) to bus_last.
+// Every bridge has one entry that names no memory (min > max) in front of its windows.
+struct aml_window {
+	uint64_t min, max;
+	uint8_t bus_first, bus_last;
+};
+
+// Fills `out` with at most `room` entries and returns how many.
+uint32_t aml_windows(struct aml_window *out, uint32_t room);
+
+// Sleep types of \_S5 for the PM1a and PM1b control registers; E_NODEV if there is no such package.
+int aml_s5(uint8_t *type_a, uint8_t *type_b);
