@@ -5,7 +5,7 @@ HERE := $(if $(findstring w,$(firstword -$(MAKEFLAGS))),$(PWD),$(CURDIR))
 O ?= $(ROOT)/build
 DIR := $(abspath $(if $(filter /%,$(O)),$(O),$(HERE)/$(O)))
 S := @$(ROOT)/scripts
-export HERE PROGRAM PAYLOAD UEFI MACHINE QEMU
+export HERE PROGRAM PAYLOAD UEFI MACHINE CORES QEMU_ARGS
 export PYTHONDONTWRITEBYTECODE := 1
 unexport CFLAGS CXXFLAGS CPPFLAGS LDFLAGS MAKEFLAGS
 ifneq ($(origin CC),default)
@@ -81,6 +81,7 @@ help:
 #:   PROGRAM=FILE     the program in the image: flat or static ELF64; default the monitor
 #:   PAYLOAD=FILE     instead of a program: a flat payload for 0x1E0000
 #:   UEFI=1           run and debug: boot through UEFI firmware
+#:   CORES=N          run and debug: cores
 #:   MACHINE=NAME     run and debug: q35 (default), pc, or microvm (which boots without firmware)
-#:   QEMU=ARGUMENTS   run and debug: more arguments for QEMU
+#:   QEMU_ARGS=...    run and debug: more arguments for QEMU
 #:   CC=clang         another compiler, default gcc

@@ -3,7 +3,7 @@
 
 qemu.py run BUILD | qemu.py debug BUILD
 
-From the environment: MACHINE, UEFI=1, QEMU (more arguments).  MACHINE=microvm boots kernel.elf by PVH, the others boot
+From the environment: MACHINE, UEFI=1, CORES, QEMU_ARGS.  MACHINE=microvm boots kernel.elf by PVH, the others boot
 the disk image.
 """
 import os
@@ -104,7 +104,7 @@ def command(build):
 	else:
 		line += (firmware(build) if uefi else []) + boot_image(build / "ingot.img")
 	line += net() + disk(scratch_disk(build)) + display(name) + console()
-	return line + shlex.split(os.environ.get("QEMU", ""))
+	return line + shlex.split(os.environ.get("QEMU_ARGS", ""))
 
 
 def run(build):
