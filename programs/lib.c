@@ -1,5 +1,6 @@
 // What several programs share: text, arguments, random numbers, a verdict.
 #include "lib.h"
+#include <baremetal.h>
 
 struct sink {
 	char *to;
@@ -80,7 +81,10 @@ void print(const char *format, ...)
 	va_start(list, format);
 	size_t len = format_text(text, sizeof(text), format, list);
 	va_end(list);
-	ingot->write(text, len);
+	if (ingot)
+		ingot->write(text, len);
+	else
+		b_output(text, len);
 }
 
 const char *parse_number(const char *text, uint64_t *value)
@@ -146,7 +150,9 @@ void verdict(const char *name, const char *failure, const char *details)
 		print("%s: FAIL: %s\n", name, failure);
 	else
 		print("%s: PASS %s\n", name, details);
-	ingot->shutdown();
+	if (ingot)
+		ingot->shutdown();
+	b_system(B_SHUTDOWN, 0, 0);
 }
 
 void *free_memory(size_t *bytes)
