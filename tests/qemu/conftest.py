@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from machine import Machine
+from udp_echo import EchoServer
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = Path(os.environ.get("INGOT_TEST_DIR", ROOT / "build" / "test")).resolve()
@@ -47,6 +48,12 @@ def make(*arguments):
 		stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=BUILD_SECONDS, check=False)
 	assert result.returncode == 0, f"make {' '.join(map(str, arguments))}:\n{result.stdout[-6000:]}"
 	return result.stdout
+
+
+def run(*command):
+	result = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+		text=True, check=False)
+	assert result.returncode == 0, f"{' '.join(map(str, command))}:\n{result.stdout}"
 
 
 class Images:
@@ -85,6 +92,19 @@ class Images:
 		for name in ("ingot.img", "BOOTX64.EFI"):
 			shutil.copy(base / name, folder / name)
 		shutil.copy(base / "BOOTX64.EFI", boot / "BOOTX64.EFI")
+
+
+	def own(self, name, *defines, flat=False):
+		"""A program of tests/qemu/programs, compiled as the program guide says: the ELF file, or the flat one."""
+		elf = BASE / "programs" / ("-".join([name, *defines]) + ".elf")
+		with locked(elf.with_suffix(".lock")):
+			run("gcc", "-O2", "-ffreestanding", "-fpie", "-fcf-protection=none",
+				"-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-nostdlib", "-static", "-no-pie",
+				"-Wall", "-Wextra", "-Werror", "-Wl,--build-id=none,-z,max-page-size=4096,-z,noexecstack",
+				*(f"-D{define}" for define in defines), "-I", ROOT / "api", "-T", ROOT / "api" / "program.ld",
+				ROOT / "api" / "start.S", ROOT / "tests" / "qemu" / "programs" / f"{name}.c", "-o", elf)
+			run("objcopy", "-O", "binary", elf, elf.with_suffix(".app"))
+		return elf.with_suffix(".app") if flat else elf
 
 
 @pytest.fixture(scope="session")
@@ -176,6 +196,5 @@ def disk(work):
 @pytest.fixture
 def echo():
 	"""A UDP server on the host that sends every datagram back; echo.port."""
-	from udp_echo import UdpEcho
-	with UdpEcho() as server:
+	with EchoServer() as server:
 		yield server

@@ -26,7 +26,7 @@ DEADLINE = 60 * float(os.environ.get("INGOT_PATIENCE", "1"))
 LIFETIME = 600
 KERNEL = 0x100000
 MARK = b"Ingot\0\0\0"	# 8 bytes behind the kernel's first instruction
-PANICKED = 3		# what isa-debug-exit makes of the 1 that the panic report writes
+PANICKED = 0x21		# what isa-debug-exit makes of the 0x10 that the panic report writes
 
 OVMF = [("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"), ("OVMF_CODE.fd", "OVMF_VARS.fd")]
 
