@@ -4,10 +4,13 @@
 #include <driver.h>
 #include <irq.h>
 
+#define PCI_CAPABILITIES 20	// as many are looked at
+
 struct pci_bar {
 	uint64_t phys;	// 0 if absent or unassigned
 	uint64_t bytes;	// 0 if absent
 	uint8_t io;	// 1: I/O ports, `phys` is the first
+	uint8_t wide;	// 64 bits
 };
 
 struct pci_dev {
@@ -16,6 +19,10 @@ struct pci_dev {
 	uint16_t msix, msi, pcie;	// offsets of these capabilities, 0 if absent
 	volatile uint32_t *msix_table;	// mapped by the first pci_irq
 	uint8_t line;		// GSI of INTx, 0xFF if none
+	uint16_t capability[PCI_CAPABILITIES];	// in the order of the list: offset << 8 | id; 0 behind the last
+	irq_handler handler;	// on INTx, NULL if none
+	void *arg;
+	int vector;		// of the line, while there is a handler
 };
 
 static inline struct pci_dev *to_pci(struct device *dev)
@@ -28,7 +35,8 @@ static inline struct pci_dev *to_pci(struct device *dev)
 uint32_t pci_read(uint32_t address, uint32_t offset, uint32_t width);
 void pci_write(uint32_t address, uint32_t offset, uint32_t width, uint32_t value);
 
-// Offset of the first capability `id` behind `from` (0: from the start), or 0.  Loops and bad offsets end the walk.
+// Offset of the first capability `id` behind `from` (0: from the start), or 0.  The list was read once, at discovery:
+// loops and bad offsets ended it.
 uint32_t pci_capability(const struct pci_dev *pci, uint32_t id, uint32_t from);
 
 // Memory BAR `n`, mapped; NULL (and a logged cause) if it is absent, an I/O BAR or unassigned.
