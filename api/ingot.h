@@ -47,7 +47,7 @@ struct ingot_frame {
 	uint16_t flags;			// INGOT_TX_*, INGOT_RX_*
 	uint16_t csum_start;		// INGOT_TX_CSUM: sum from this byte of data to the end,
 	uint16_t csum_offset;		// and put it so many bytes behind csum_start
-	uint16_t reserved[5];
+	uint16_t reserved[9];
 };
 #define INGOT_TX_CSUM 1		// let the device fill in the checksum (INGOT_NET_CSUM)
 #define INGOT_RX_CSUM_GOOD 2	// the device has verified the TCP or UDP checksum
@@ -280,10 +280,25 @@ static inline void ingot_relax(void)
 	__asm__ volatile("pause" ::: "memory");
 }
 
-// Sleeps until something happens on this core: a key, a timer, a frame if on_receive is set.
+// Sleeps until an interrupt on this core: a key, a timer, a frame if on_receive is set.
 static inline void ingot_sleep(void)
 {
-	__asm__ volatile("hlt" ::: "memory");
+	__asm__ volatile("sti; hlt" ::: "memory");
+}
+
+// Sleeps until a key is there.  Interrupts stay off from the look to the sleep (STI works one instruction late), so
+// that none comes in between and is slept over.
+static inline int ingot_wait_key(void)
+{
+	for (;;) {
+		__asm__ volatile("cli" ::: "memory");
+		int key = ingot->read();
+		if (key) {
+			__asm__ volatile("sti" ::: "memory");
+			return key;
+		}
+		ingot_sleep();
+	}
 }
 
 // A spin lock: zero is free.  Not for callbacks: they would wait for the program that they have interrupted.
