@@ -49,3 +49,7 @@ struct boot_info {
 };
 _Static_assert(sizeof(struct boot_range) == 24, "layout is shared with assembly");
 _Static_assert(__builtin_offsetof(struct boot_info, map) == 328, "layout is shared with assembly");
+
+#ifdef INGOT_KERNEL
+extern struct boot_info boot;	// the kernel's copy
+#endif

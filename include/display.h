@@ -1,22 +1,36 @@
-// Class: text on a screen.  video/text.c keeps the cursor and understands the control characters; a screen driver
-// draws cells, scrolls and clears.
+// Class: text on a screen.  video/text.c understands the control characters and keeps the characters in memory, as
+// they should be and as they are shown; at the end of a write it has the driver draw what differs.  So the screen's
+// memory is never read, and a text that scrolls by many rows is drawn once.
 #pragma once
 #include <console.h>
 #include <stdint.h>
 
+#define TEXT_GROUP 4	// cells that are drawn together: one access to VGA, whole cache lines of a frame buffer
+
 struct text_screen {
-	struct console con;	// set by text_register
-	uint16_t columns, rows;	// set by the driver; both at least 1
-	uint16_t x, y;		// cursor, set by text_register and text.c
-	const struct text_ops *ops;
+	struct console con;
+	// Draws cells[at] to cells[at + TEXT_GROUP - 1], all in one row.  A cell is a printable ASCII character less
+	// 0x20; bit 7 inverts it (the cursor).  Callable in a panic.
+	void (*draw)(struct text_screen *scr, uint32_t at);
+	// Set by the driver: a multiple of 8; of the whole screen; zeroed memory of TEXT_BYTES(columns, count), 8-byte
+	// aligned: the cells and a blank row, then the same as it is on the screen.
+	uint32_t columns, count;
+	uint8_t *cells;
+	// Of text.c:
+	uint32_t cursor;	// a cell
+	uint32_t first, last;	// of the places that the cursor has been to in this write
+	uint8_t previous;	// character
 };
+#define TEXT_BYTES(columns, count) (2 * ((count) + (columns)))
 
-struct text_ops {	// none may read the frame buffer; callable in a panic
-	void (*put)(struct text_screen *scr, uint32_t x, uint32_t y, uint8_t character);
-	void (*scroll)(struct text_screen *scr);	// up by one row, last row blank
-	void (*clear)(struct text_screen *scr);
-	void (*cursor)(struct text_screen *scr, uint32_t x, uint32_t y);	// NULL if the screen shows none
-};
-
-// Clears the screen and registers it as a console.
+// The driver has cleared the screen: registers it as a console.
 void text_register(struct text_screen *scr);
+
+// What the loader set up (struct boot_info); phys 0: none.  The core fills it in.
+struct framebuffer {
+	uint64_t phys;
+	uint32_t width, height;	// pixels
+	uint32_t pitch;		// pixels from line to line
+	uint32_t bits;		// per pixel
+};
+extern struct framebuffer boot_framebuffer;

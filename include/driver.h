@@ -92,6 +92,17 @@ int registry_match(struct device *dev, enum driver_table table);
 // The device goes away (unplugged): remove() is called if it is bound, and it leaves the list.
 void registry_drop(struct device *dev);
 
+// For a class layer: what the device became ("net0"); index below 100.
+static inline void device_unit(struct device *dev, const char class[4], uint32_t index)
+{
+	char *to = dev->unit;
+	while (*class)
+		*to++ = *class++;
+	if (index > 9)
+		*to++ = '0' + index / 10;
+	*to = '0' + index % 10;
+}
+
 // Every bus registers how it scans; run in this order: the value is the first argument.
 #define BUS_SCAN(order, fn) \
 	static void (*const fn##_entry)(void) __attribute__((used, section(".bus_scan." order "." #fn))) = fn

@@ -3,10 +3,24 @@
 #pragma once
 #include <driver.h>
 #include <ingot.h>
+#include <irq.h>
+#include <lock.h>
 
-#define NET_FRAME_BYTES 2048	// a buffer of the driver's own pool
-#define NET_POOL_FRAMES 192	// how many, for queue 0
+#define NET_FRAME_BYTES 2048	// a buffer of the driver's own
+#define NET_POOL_FRAMES 160	// how many, for queue 0
+#define NET_COPY_FRAMES 32	// and for what b_net_tx copies
+#define NET_SPARE 32
 #define NET_HEADROOM 64		// bytes in front of frame->data that a driver may use (virtio's header)
+
+// A frame is the first 64 bytes of its buffer, headroom and data follow; all pointers to frames are in the identity
+// map, so that the frame is found from the address that the device has, and frame->phys is frame->data.
+#define NET_DATA (sizeof(struct ingot_frame) + NET_HEADROOM)
+_Static_assert(sizeof(struct ingot_frame) == 64, "frame");
+
+static inline struct ingot_frame *net_frame(uint64_t phys)
+{
+	return (struct ingot_frame *)(uintptr_t)(phys - NET_DATA);
+}
 
 // A queue pair belongs to one core.  The counts are the driver's to keep; bytes and frames once a burst.
 struct net_queue {
@@ -16,39 +30,42 @@ struct net_queue {
 };
 
 struct net_dev {
-	// Data path, called by the core that owns `queue` (< queues_open), in any context that isn't an interrupt.
+	// Data path, called by the core that owns `queue` (< info.queues_open); tx and rx of one queue touch nothing in
+	// common, but for the pool.
 	// tx takes frames of any pool, each 14 bytes or more and at most 14 + mtu + 4, and returns how many it accepted
-	// (they return to their pools when they are sent, lazily: at the next tx or rx of this queue); 0 if the ring is
-	// full.  rx fills frames[] with at most `max` whole frames (data, length and flags set) and refills its ring from
-	// the pool; it leaves descriptors empty rather than take from an empty pool, and fills them later.
+	// (they return to their pools when they are sent: at the next tx of this queue, also one of no frames, or at an rx
+	// that finds its pool empty); fewer than `count` if the ring is full.
+	// rx fills frames[] with at most `max` whole frames (length and flags set), at least one if there is one.  Each
+	// is replaced in its ring by one from the pool; with the pool empty what has arrived stays in the ring.
 	uint32_t (*tx)(struct net_dev *net, uint32_t queue, struct ingot_frame *const *frames, uint32_t count);
 	uint32_t (*rx)(struct net_dev *net, uint32_t queue, struct ingot_frame **frames, uint32_t max);
 
-	struct net_queue *queue;	// by net_register, `queues` of them
+	struct net_queue *queue;	// by net_register, info.queues of them
 	const struct net_ops *ops;
 	struct device *dev;
-	uint8_t mac[6];
-	uint16_t mtu;			// largest that the device does with the frames that it was started with
-	uint16_t queues;		// pairs the device has, at most smp_count()
-	uint16_t queues_open;
-	uint16_t features;		// INGOT_NET_*
+	struct lock lock;		// b_net_tx
+	struct ingot_pool copies;	// frames for b_net_tx: touched under the lock only
+	void *memory;			// the driver's own frames
+	ingot_callback on_receive;	// a program's
+	void *arg;
+	// What programs see.  The driver sets mac, queues (pairs the device has, at most smp_count()) and features; mtu is
+	// made of mtu_max and the room of the frames.
+	struct ingot_net_info info;
+	uint16_t mtu_max;		// the device's, 1500 or more
 	uint8_t index;			// "net0" is 0
-	uint8_t promiscuous;
-	uint32_t classic_lock;		// b_net_tx
-	void *own_pool;			// memory of the driver-owned frames
-	struct net_dev *next;
 };
 
 // Control path: boot core or a control call, never beside the data path of the same interface.
 struct net_ops {
-	// Starts `queues` pairs: takes frames from queue[i].pool for the receive rings.  After probe and after stop.
+	// Starts `queues` pairs: takes frames from queue[i].pool, all of which have the same room, for the receive rings,
+	// and leaves NET_SPARE or more of them.  After probe and after stop.  Nothing is started if it fails.
 	int (*start)(struct net_dev *net, uint32_t queues);
-	// The device lets go of every frame (reset or disable); all of them go back to their pools.
+	// The device lets go of every frame (reset or disable); all of them go back to their pools.  Interrupts are off.
 	void (*stop)(struct net_dev *net);
 	uint32_t (*link)(struct net_dev *net);			// 0: down, else Mbit/s (1 if unknown)
-	int (*promiscuous)(struct net_dev *net, int on);	// NULL: can't
-	// Interrupt on reception on core `cpu`, on (handler) or off (NULL).  NULL: can't.
-	int (*interrupt)(struct net_dev *net, uint32_t queue, irq_handler handler, void *arg, uint32_t cpu);
+	int (*promiscuous)(struct net_dev *net, int on);	// NULL: can't; start does as info.promiscuous says
+	// Interrupt on reception on queue 0, on core `cpu`, on (handler) or off (NULL).  NULL: can't.
+	int (*interrupt)(struct net_dev *net, irq_handler handler, void *arg, uint32_t cpu);
 	void (*stats)(struct net_dev *net, struct ingot_net_stats *stats);	// adds hardware counters; NULL: none
 };
 

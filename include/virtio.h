@@ -5,6 +5,7 @@
 #include <irq.h>
 #include <mmio.h>
 
+#define VIRTIO_VENDOR 0x1AF4
 #define VIRTIO_F_INDIRECT_DESC 28
 #define VIRTIO_F_EVENT_IDX 29
 #define VIRTIO_F_VERSION_1 32
@@ -20,38 +21,49 @@ struct virtq_desc {	// v.2.7.5
 };
 _Static_assert(sizeof(struct virtq_desc) == 16, "virtqueue descriptor");
 
-struct virtq_used_elem {	// v.2.7.8
-	uint32_t id, len;
-};
-
+// The available ring always holds every descriptor number once: first those that the device has, then the free ones.
+// Entry n is given out as it stands, and when the device finishes its n-th buffer, entry n holds that number (or gets
+// it from virtq_reorder), free for the next round.  So there is no other list, and a number that the device has
+// already given back, or never had, is not taken.
 struct virtq {
 	struct virtq_desc *desc;
-	uint16_t *avail;		// flags, index, ring[size], used_event
-	volatile uint16_t *used;	// flags, index, elements[size] (from byte 4), avail_event
+	uint16_t *ring;			// numbers of descriptors, `size` of them
+	volatile uint64_t *used;	// v.2.7.8: length 63:32, number 31:0
 	volatile void *doorbell;
-	uint16_t index, size;		// number of this queue; entries, a power of two
+	uint32_t size;			// entries, a power of two
+	uint16_t index;			// number of this queue
 	uint16_t avail_index;		// free-running: next entry to publish
 	uint16_t used_index;		// free-running: next entry to take back
 	uint16_t notified;		// avail_index at the last notification
+	uint16_t quiet;			// 1: no interrupts, 0: at the next buffer
 	bool event_index;
 	bool wide;			// the doorbell is 32 bits wide (MMIO, v.4.2.2), not 16 (PCI, v.4.1.4.4)
 };
 
-static inline struct virtq_used_elem *virtq_used(const struct virtq *vq, uint16_t index)
-{
-	return (struct virtq_used_elem *)(uintptr_t)((const volatile char *)vq->used + 4) + (index & (vq->size - 1));
-}
-
-struct virtio_transport;
+// The words around the rings (v.2.7.6, 2.7.8): the driver's flags, index and used_event, the device's flags, index
+// and avail_event.
+#define virtq_avail_flags(vq) ((volatile uint16_t *)(vq)->ring)[-2]
+#define virtq_avail_index(vq) ((volatile uint16_t *)(vq)->ring)[-1]
+#define virtq_used_event(vq) ((volatile uint16_t *)(vq)->ring)[(vq)->size]
+#define virtq_used_flags(vq) ((volatile uint16_t *)(vq)->used)[-2]
+#define virtq_used_index(vq) ((volatile uint16_t *)(vq)->used)[-1]
+#define virtq_avail_event(vq) *(volatile uint16_t *)((vq)->used + (vq)->size)
 
 struct virtio_dev {
-	struct device *dev;		// the device underneath: for its name, unit and the registry
+	struct device *dev;		// the device underneath, or &id
 	struct device id;		// what VIRTIO_DRIVERs are matched with: vendor 0x1AF4, device = type
-	const struct virtio_transport *transport;
-	volatile uint8_t *common, *notify, *isr, *config;	// config: device-specific registers
-	uint32_t notify_multiplier;
+	volatile uint8_t *common;	// NULL: the device has only the legacy interface
+	volatile uint8_t *config;	// device-specific registers
+	volatile uint8_t *notify, *isr;	// PCI
+	uint32_t config_bytes, notify_bytes, notify_multiplier;
+	bool mmio;
 	uint64_t features;		// negotiated
-	void *bus;			// struct pci_dev, or the MMIO slot
+	// virtio_irq: how this transport raises interrupts.
+	int (*irq)(struct virtio_dev *vdev, uint32_t queue, irq_handler handler, void *arg, uint32_t cpu);
+	irq_handler handler;		// behind a transport that has to acknowledge
+	void *arg;
+	int vector;			// 0: none
+	uint32_t line;			// MMIO
 };
 
 static inline struct virtio_dev *to_virtio(struct device *id)
@@ -63,59 +75,52 @@ static inline struct virtio_dev *to_virtio(struct device *id)
 // FEATURES_OK (v.3.1.1).  E_NOTSUP for a legacy-only device, E_TIMEOUT, E_IO if the device refuses.  Logs the cause.
 int virtio_start(struct virtio_dev *vdev, uint64_t wanted);
 
-// Sets up queue `index` with at most `max_size` entries (rounded down to a power of two) and memory of its own.
-// E_NODEV if the device has no such queue.  Before virtio_ready.
+// Sets up queue `index` with at most `max_size` entries (a power of two, 4 or more) and memory of its own, without
+// interrupts.  E_NODEV if the device has no such queue.  Before virtio_ready.
 int virtio_queue(struct virtio_dev *vdev, uint32_t index, uint32_t max_size, struct virtq *vq);
+// Of a queue that was never set up: nothing.  The device has been reset.
 void virtio_queue_free(struct virtq *vq);
 
 // DRIVER_OK.
 void virtio_ready(struct virtio_dev *vdev);
 
-// Resets the device: it lets go of all memory.  Deadline inside; a device that doesn't reset is named in the log.
-void virtio_reset(struct virtio_dev *vdev);
+// Resets the device: it lets go of all memory.  E_TIMEOUT (logged) if it doesn't.
+int virtio_reset(struct virtio_dev *vdev);
 
-// Device-specific configuration, read consistently (v.2.5.1: generation).
-void virtio_config(struct virtio_dev *vdev, uint32_t offset, void *to, uint32_t bytes);
+// One field of 1, 2, 4 or 8 bytes of the device-specific configuration (v.4.1.3.1: in its own width; v.2.5.1: 8 bytes
+// consistently); 0 behind its end.
+uint64_t virtio_config(struct virtio_dev *vdev, uint32_t offset, uint32_t bytes);
 
-// Interrupt of queue `vq` (call before virtio_ready) to core `cpu`.
-int virtio_irq(struct virtio_dev *vdev, struct virtq *vq, irq_handler handler, void *arg, uint32_t cpu);
+// The device's one interrupt: from queue number `queue` to handler(arg) on core `cpu`; handler NULL: off.  After
+// virtio_ready; a reset leaves it to be switched off.  The queue is armed with virtq_arm.
+static inline int virtio_irq(struct virtio_dev *vdev, uint32_t queue, irq_handler handler, void *arg, uint32_t cpu)
+{
+	return vdev->irq(vdev, queue, handler, arg, cpu);
+}
+
+// Interrupts of this queue on or off from now on.
+void virtq_arm(struct virtq *vq, bool on);
+
+// For transports: offers vdev->id, which is filled in, to the drivers.
+#define VIRTIO_RESET_US 1000000
 
 static inline bool virtio_has(const struct virtio_dev *vdev, uint32_t feature)
 {
 	return vdev->features >> feature & 1;
 }
 
-// Publishes the chain that starts at descriptor `head`.  The device sees it after virtq_publish.
-static inline void virtq_put(struct virtq *vq, uint16_t head)
-{
-	vq->avail[2 + (vq->avail_index++ & (vq->size - 1))] = head;
-}
+// Makes the entries up to avail_index visible, moves the interrupt threshold, and rings the doorbell if the device asks
+// for it (v.2.7.10): once a burst.
+void virtq_publish(struct virtq *vq);
 
-// Makes what was put visible and rings the doorbell if the device asks for it (v.2.7.10): once a burst.
-static inline void virtq_publish(struct virtq *vq)
-{
-	uint16_t now = vq->avail_index, before = vq->notified;
-	barrier();
-	*(volatile uint16_t *)&vq->avail[1] = now;
-	vq->notified = now;
-	barrier_store_load();
-	if (vq->event_index) {
-		uint16_t event = *(const volatile uint16_t *)((const volatile char *)vq->used + 4 + 8 * vq->size);
-		if ((uint16_t)(now - event - 1) >= (uint16_t)(now - before))
-			return;
-	} else if (vq->used[0] & 1) {
-		return;
-	}
-	if (CONFIG_ON(BUS_VIRTIO_MMIO) && vq->wide)
-		mmio_write32(vq->doorbell, vq->index);
-	else
-		mmio_write16(vq->doorbell, vq->index);
-}
+// The device has finished another buffer than the one in entry `used_index`: brings the number that it names there.
+// False if it names one that it doesn't have: nothing more can be taken from this queue.
+bool virtq_reorder(struct virtq *vq);
 
 // How many entries the device has finished and the driver has not taken back.
 static inline uint16_t virtq_pending(const struct virtq *vq)
 {
-	uint16_t count = vq->used[1] - vq->used_index;
+	uint16_t count = virtq_used_index(vq) - vq->used_index;
 	barrier();
 	return count;
 }

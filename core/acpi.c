@@ -1,0 +1,109 @@
+// ACPI tables: found, mapped and verified once.  "a." = section of the ACPI Specification 6.4.
+#include "core.h"
+
+#define TABLES 64
+#define TABLE_LIMIT 0x1000000u	// longer than any table that there is: nonsense
+
+static const struct acpi_header *tables[TABLES];
+static uint32_t table_count;
+
+static bool sum_is_zero(const void *from, size_t len)
+{
+	const uint8_t *byte = from;
+	uint8_t sum = 0;
+	while (len--)
+		sum += *byte++;
+	return !sum;
+}
+
+// Makes firmware memory readable where the memory map did not.
+static bool map(uint64_t phys, uint64_t bytes)
+{
+	for (uint64_t at = ALIGN_DOWN(phys, PAGE); at < phys + bytes; at += PAGE) {
+		uint64_t run;
+		page_lookup(at, &run);
+		if (!run && page_map(at, at, PAGE, MAP_NX) != E_OK)
+			return false;
+	}
+	return true;
+}
+
+static void add(uint64_t phys)
+{
+	const struct acpi_header *table = (const struct acpi_header *)phys;
+	if (!phys || phys >> 46 || table_count == TABLES || !map(phys, sizeof(*table)))
+		return;
+	uint32_t length = table->length;
+	if (length < sizeof(*table) || length > TABLE_LIMIT || !map(phys, length) || !sum_is_zero(table, length)) {
+		log("acpi: table at %lx is damaged\n", phys);
+		return;
+	}
+	tables[table_count++] = table;
+}
+
+// a.5.2.5.1: the RSDP lies in the first KiB of the EBDA or in the BIOS's ROM, on a 16-byte boundary.
+static bool is_rsdp(uint64_t phys)
+{
+	return !memcmp((const void *)phys, "RSD PTR ", 8) && sum_is_zero((const void *)phys, 20);
+}
+
+static uint64_t find_rsdp(uint64_t from, uint64_t end)
+{
+	for (; from < end; from += 16)
+		if (is_rsdp(from))
+			return from;
+	return 0;
+}
+
+// While the loader's page tables are on: later page 0 is gone, and with it the pointer to the EBDA.
+void acpi_find(void)
+{
+	uint32_t bda = 0x40E;
+	__asm__("" : "+r"(bda));	// an address that the compiler must not reason about
+	uint64_t ebda = (uint64_t)*(const uint16_t *)(uint64_t)bda << 4;
+	if (!boot.rsdp && ebda)
+		boot.rsdp = find_rsdp(ebda, ebda + 1024);
+	if (!boot.rsdp)
+		boot.rsdp = find_rsdp(0xE0000, 0x100000);
+}
+
+void acpi_init(void)
+{
+	uint64_t rsdp = boot.rsdp;
+	if (!rsdp || !map(rsdp, 36) || !is_rsdp(rsdp)) {
+		log("acpi: none\n");
+		boot.rsdp = 0;
+		return;
+	}
+	bool wide = *(const uint8_t *)(rsdp + 15) >= 2 && *(const uint64_t *)(rsdp + 24);	// revision, XSDT
+	add(wide ? *(const uint64_t *)(rsdp + 24) : *(const uint32_t *)(rsdp + 16));
+	if (!table_count)
+		return;
+	const struct acpi_header *root = tables[--table_count];
+	uint32_t width = wide ? 8 : 4;
+	for (uint32_t at = sizeof(*root); at + width <= root->length; at += width) {
+		uint64_t phys = *(const uint32_t *)((const char *)root + at);
+		if (wide)
+			phys |= (uint64_t)*(const uint32_t *)((const char *)root + at + 4) << 32;
+		add(phys);
+	}
+	uint64_t dsdt = acpi_field("FACP", 140, 8);
+	add(dsdt ? dsdt : acpi_field("FACP", 40, 4));
+}
+
+const struct acpi_header *acpi_table(const char *signature, uint32_t index)
+{
+	for (uint32_t i = 0; i < table_count; i++)
+		if (!memcmp(tables[i]->signature, signature, 4) && !index--)
+			return tables[i];
+	return NULL;
+}
+
+uint64_t acpi_field(const char *signature, uint32_t offset, uint32_t bytes)
+{
+	const struct acpi_header *table = acpi_table(signature, 0);
+	uint64_t value = 0;
+	if (table && offset + bytes <= table->length)
+		memcpy(&value, (const char *)table + offset, bytes);
+	return value;
+}

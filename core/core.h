@@ -1,0 +1,178 @@
+// What the files of core/ share among themselves.
+#pragma once
+#include <acpi.h>
+#include <boot_info.h>
+#include <cpu.h>
+#include <irq.h>
+#include <lock.h>
+#include <log.h>
+#include <mem.h>
+#include <program.h>
+#include <pvh.h>
+#include <smp.h>
+#include <time.h>
+#include <util.h>
+
+#define PAGE 4096ul
+#define PROGRAM_BASE 0xFFFF800000000000ul	// program memory
+#define PAYLOAD_BASE 0x1E0000ul
+#define PAYLOAD_BYTES 0x10000ul
+#define EARLY_STACK 0x1F4000ul			// entry.S
+#define STACK_BYTES 0x10000ul			// of a program and of work on another core
+
+extern struct boot_info boot;			// main.c: the kernel's copy
+extern uint64_t boot_tsc;			// time-stamp counter at kernel_main
+extern const char boot_stage[];
+
+// ---- Memory: page.c, heap.c ----
+struct range {
+	uint64_t base, end;
+};
+struct memory_state {
+	struct range free[BOOT_MAP_MAX];	// RAM that nobody uses, sorted, page-aligned; empty once the program has it
+	uint32_t free_count;
+	uint32_t ram_mib;
+	uint64_t program_bytes;
+	uint64_t program_free;			// first byte behind the program
+	struct extent {				// program memory, virtual order
+		uint64_t virt, phys, end;	// end: virtual
+	} extents[64];
+	uint32_t extent_count;
+	uint32_t kernel_kib, driver_kib;
+};
+extern struct memory_state memory;
+
+#define MAP_WRITE 2ul
+#define MAP_WC 8ul			// PWT, which the PAT makes write-combining
+#define MAP_UC 0x18ul			// PCD, PWT
+#define MAP_NX (1ul << 63)
+#define MAP_CODE 0x200ul		// read and execute: no right but a bit that the CPU ignores
+
+int memory_init(void);				// reads boot.map; E_NOMEM with a sentence
+void memory_remove(uint64_t base, uint64_t end);	// no longer free
+void page_init(void);				// the kernel's own page tables
+int page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint64_t flags);
+void page_unmap(uint64_t virt, uint64_t bytes);
+uint64_t page_lookup(uint64_t virt, uint64_t *bytes);	// physical address and bytes to the end of its page; bytes 0: none
+void page_program(uint64_t flags);		// gives all that is free to program memory
+extern uint64_t page_root;
+
+void heap_add(uint64_t base, uint64_t end);
+extern uint32_t heap_used;			// bytes
+
+// ---- Interrupts: irq.c, apic.c ----
+struct trap {	// what entry.S pushes
+	uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax;
+	uint64_t stub, error, rip, cs, rflags, rsp, ss;
+};
+void irq_init(void);
+void ioapic_init(void);
+void apic_enable(void);				// on each core
+uint32_t apic_self(void);			// id of the calling core
+void apic_eoi(void);
+void apic_ipi(uint32_t apic_id, uint32_t command);
+#define IPI_FIXED 0x4000u
+#define IPI_NMI 0x4400u
+#define IPI_INIT 0x4500u
+#define IPI_START 0x4600u
+void apic_timer_arm(uint64_t ns);		// one shot on this core
+void apic_timer_calibrate_start(void);
+void apic_timer_calibrate_end(uint64_t ns);
+uint32_t irq_cpu(int vector);			// the core that a vector was given to
+
+struct madt_ioapic {		// a.5.2.12.3
+	uint8_t type, length, id, reserved;
+	uint32_t address, first_gsi;
+};
+struct madt_override {		// a.5.2.12.5
+	uint8_t type, length, bus, source;
+	uint32_t gsi;
+	uint16_t flags;
+} __attribute__((packed));
+enum { MADT_LAPIC = 0, MADT_IOAPIC = 1, MADT_OVERRIDE = 2, MADT_X2APIC = 9 };
+const void *madt_entry(uint8_t type, uint32_t index);
+
+#define VECTOR_TIMER 0xF0
+#define VECTOR_WAKE 0xF1
+#define VECTOR_SPURIOUS 0xFF
+
+// ---- Cores: smp.c ----
+struct tss {	// Intel SDM vol. 3, 8.7
+	uint32_t reserved0;
+	uint64_t rsp[3], reserved1, ist[7], reserved2;
+	uint16_t reserved3, io_map;
+} __attribute__((packed));
+_Static_assert(sizeof(struct tss) == 104, "TSS");
+
+struct timer_user {
+	ingot_callback fn;
+	void *arg;
+	uint64_t period, next;	// ns
+};
+
+struct cpu {
+	uint32_t apic_id;
+	uint32_t index;
+	uint32_t state;			// CPU_*
+	uint32_t drop;			// RESET: leave what you do
+	void (*work)(void *arg);	// entered when not NULL
+	void *arg;
+	uint64_t stack;			// top
+	uint8_t *xsave;
+	struct timer_user timer;
+	struct tss tss;
+	uint64_t pad[5];
+};
+_Static_assert(sizeof(struct cpu) == 224, "a multiple of 16: smp_cpu() and entry.S");
+enum { CPU_ABSENT, CPU_IDLE, CPU_BUSY };
+extern struct cpu *cpus;
+extern uint32_t smp_cores;	// that run; smp_stacks_count has those that the firmware names
+extern uint32_t smp_busy;	// cores that have work, the boot core counted
+extern uint32_t cpu_xsave;	// XSAVE is on
+struct cpu *smp_cpu(void);	// of the calling core
+void cpu_paging(uint64_t root);
+void cpu_setup(struct cpu *cpu, uint64_t stack);	// control registers, descriptor tables, APIC
+void cpu_prepare(uint32_t count);	// memory for `count` cores
+uint32_t smp_list(struct cpu *list, uint32_t max);
+void smp_init(void);
+int smp_start(uint32_t core, void (*fn)(void *arg), void *arg);
+extern uint32_t smp_stacks_count, smp_stack_stride;
+extern uint64_t smp_stacks;
+extern struct gate *irq_table;
+#define CORE_STACK (STACK_BYTES + PAGE)	// of work, and the idle loop's frame
+int smp_set(uint64_t code, uint64_t apic_id);	// b_system SMP_SET
+void smp_reset(void);
+void smp_stop(void);		// panic: the other cores halt
+void smp_nmi(struct trap *trap);	// RESET and panic reach the others by NMI
+int cpu_hypervisor(void);
+
+// ---- Others ----
+void acpi_find(void);
+void acpi_init(void);
+void time_init(void);
+uint64_t time_frequency(void);	// of the time-stamp counter, Hz
+void timer_wake(bool on);	// boot core: a tick every 10 ms while input waits
+void timer_tick(void *arg);
+int timer_set(uint64_t period_us, ingot_callback fn, void *arg);
+void panic(const char *why) __attribute__((noreturn));
+void panic_trap(const struct trap *trap) __attribute__((noreturn));
+void halt(void) __attribute__((noreturn));
+void syscall_init(void);
+void baremetal_init(void);
+void program_init(void);
+void program_run(void) __attribute__((noreturn));
+
+int give_info(void *out, const void *all, uint32_t bytes);	// structures with a size, to programs
+void copy_name(char *to, const char *from, uint32_t room);
+void power_off(void);
+void power_reboot(void);
+void console_unlock(void);	// panic: the holder of the lock will not come back
+uint32_t trap_vector(const struct trap *trap);
+int callback_key(ingot_callback fn, void *arg);
+void key_check(void);
+uint8_t program_input(void);
+size_t log_read(uint64_t from, char *to, size_t bytes, uint64_t *next);
+
+void irq_common(void);
+void callback_call(ingot_callback fn, void *arg, void *area, uint32_t xsave);
+void run_on_stack(void (*fn)(void *arg), void *arg, const void *second, void *stack);

@@ -1,0 +1,341 @@
+// The kernel's first page, its first instructions, and every place where C's calling convention is not spoken:
+// the call table of programs, interrupts, and the start of the other cores.
+
+#define PAGE 4096
+#define EARLY_STACK 0x1F4000	// 16 KiB below it, until the program runs
+#define TRAMPOLINE 0x8000	// where the other cores wake up, in real mode
+
+// ---- First page: entry, call table, then .data --------------------------------------------------------------
+	.section .head, "awx"
+	.code64
+	.global kernel_entry
+kernel_entry:			// 0x100000: RDI = boot_info (or hvm_start_info), still packed
+	jmp spread
+	.balign 8
+	.ascii "Ingot\0\0\0"
+
+	.global call_table, native_pointer
+call_table:			// docs/abi.md; the second and the last may be replaced by programs
+	.quad b_input
+	.quad b_output
+	.quad b_net_tx
+	.quad b_net_rx
+	.quad b_nvs_read
+	.quad b_nvs_write
+	.quad b_system
+	.quad b_user
+native_pointer:
+	.quad 0			// 0x100050: the native interface, for flat programs
+
+// Move the sections from where kernel.bin has them to their pages: the last one first, from its end.
+spread:
+	mov $EARLY_STACK, %esp
+	mov %rdi, %rdx
+	std
+	mov $__packed_rodata - 8, %esi
+	mov $__rodata_start - 8, %edi
+	mov $__rodata_end, %ecx
+	call move_up
+	mov $__packed_text - 8, %esi
+	mov $__text_start - 8, %edi
+	mov $__text_end, %ecx
+	call move_up
+	cld
+	mov $__bss_start, %edi
+	mov $__bss_end, %ecx
+	sub %edi, %ecx
+	shr $3, %ecx
+	xor %eax, %eax
+	rep stosq
+	mov %rdx, %rdi
+	mov $kernel_main, %eax
+	call *%rax
+move_up:			// ESI, EDI = 8 bytes before the source and the target, ECX = end of the target
+	sub $8, %ecx
+	sub %edi, %ecx
+	add %ecx, %esi
+	add %ecx, %edi
+	shr $3, %ecx
+	rep movsq
+	ret
+
+// ---- Interrupts -------------------------------------------------------------------------------------------------
+// core/irq.c builds a stub of 8 bytes for each vector: an error code of 0 where the CPU pushes none, and a call
+// whose return address tells the vector.  Every vector has its own stack (IST), so a program's red zone is safe.
+	.text
+	.global irq_common, trap_return
+irq_common:
+	push %rax
+	push %rcx
+	push %rdx
+	push %rbx
+	push %rbp
+	push %rsi
+	push %rdi
+	push %r8
+	push %r9
+	push %r10
+	push %r11
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	cld
+	mov %rsp, %rdi
+	call irq_dispatch
+	pop %r15
+	pop %r14
+	pop %r13
+	pop %r12
+	pop %r11
+	pop %r10
+	pop %r9
+	pop %r8
+	pop %rdi
+	pop %rsi
+	pop %rbp
+	pop %rbx
+	pop %rdx
+	pop %rcx
+	pop %rax
+	add $16, %rsp		// return address of the stub, error code
+	iretq
+
+// callback_call(fn, arg, area, xsave): fn(arg), with the vector registers of whom it interrupts kept in `area`.
+	.global callback_call
+callback_call:
+	push %rbx
+	push %rbp
+	mov %rsp, %rbp
+	mov %rdx, %rbx
+	mov %rdi, %r8
+	mov %rsi, %rdi
+	and $-16, %rsp
+	test %ecx, %ecx
+	jz 1f
+	or $-1, %eax
+	or $-1, %edx
+	xsave64 (%rbx)
+	call *%r8
+	or $-1, %eax
+	or $-1, %edx
+	xrstor64 (%rbx)
+	jmp 2f
+1:	fxsave64 (%rbx)
+	call *%r8
+	fxrstor64 (%rbx)
+2:	mov %rbp, %rsp
+	pop %rbp
+	pop %rbx
+	ret
+
+// ---- Running programs and work ----------------------------------------------------------------------------------
+// run_on_stack(fn, arg, second, stack): calls fn(arg, second) on `stack` with all other registers zero and the vector
+// unit at its defaults; everything C wants preserved comes back.  RAX is zero unless arg is the native interface.
+	.global run_on_stack
+run_on_stack:
+	push %rbx
+	push %rbp
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	mov %rsp, -8(%rcx)
+	lea -8(%rcx), %rsp
+	push %rdi
+	push $0x1F80		// MXCSR's default (Intel SDM vol. 1, 11.6.4)
+	ldmxcsr (%rsp)
+	pop %rax
+	fninit
+	mov %rsi, %rdi
+	mov %rdx, %rsi
+	xor %eax, %eax
+	xor %ebx, %ebx
+	xor %ecx, %ecx
+	xor %edx, %edx
+	xor %ebp, %ebp
+	xor %r8d, %r8d
+	xor %r9d, %r9d
+	xor %r10d, %r10d
+	xor %r11d, %r11d
+	xor %r12d, %r12d
+	xor %r13d, %r13d
+	xor %r14d, %r14d
+	xor %r15d, %r15d
+	sti
+	call *(%rsp)
+	cld
+	pop %rcx
+	pop %rsp
+	pop %r15
+	pop %r14
+	pop %r13
+	pop %r12
+	pop %rbp
+	pop %rbx
+	ret
+
+// ---- The call table's routines: every register that is not an output is preserved ---------------------------------
+	.macro save_common
+	push %rdx
+	push %rsi
+	push %r8
+	push %r9
+	push %r10
+	push %r11
+	.endm
+	.macro restore_common
+	pop %r11
+	pop %r10
+	pop %r9
+	pop %r8
+	pop %rsi
+	pop %rdx
+	.endm
+
+b_input:			// -> AL, ZF
+	push %rax
+	push %rcx
+	push %rdi
+	save_common
+	call program_input
+	restore_common
+	pop %rdi
+	pop %rcx
+	mov %al, (%rsp)
+	pop %rax
+	test %al, %al
+b_user:
+	ret
+
+	.global b_output
+b_output:			// RSI = text, RCX = length
+	push %rax
+	push %rcx
+	push %rdi
+	save_common
+	mov %rsi, %rdi
+	mov %rcx, %rsi
+	call console_write
+	jmp tx_out
+
+b_net_tx:			// RSI = frame, RCX = length, RDX = interface
+	push %rax
+	push %rcx
+	push %rdi
+	save_common
+	mov %rsi, %rdi
+	mov %rcx, %rsi
+	movzbl %dl, %edx
+	call *classic + 0
+tx_out:	restore_common
+	pop %rdi
+	pop %rcx
+	pop %rax
+	ret
+
+b_net_rx:			// RDX = interface -> RDI = frame, RCX = length, ZF
+	push %rax
+	save_common
+	push %rdi		// stays as it is if there is no frame
+	movzbl %dl, %edi
+	mov %rsp, %rsi
+	call *classic + 8
+	mov %rax, %rcx
+	pop %rdi
+	restore_common
+	pop %rax
+	test %rcx, %rcx
+	ret
+
+b_nvs_read:			// RAX = sector, RCX = count, RDX = drive, RDI = data -> RCX = count or 0
+	push %rax
+	push %rdi
+	save_common
+	xor %r9d, %r9d
+	jmp 1f
+b_nvs_write:			// the same with RSI = data
+	push %rax
+	push %rdi
+	save_common
+	mov %rsi, %rdi
+	push $1
+	pop %r9
+1:	movzbl %dl, %r8d
+	mov %rcx, %rdx
+	mov %rdi, %rcx
+	mov %rax, %rsi
+	mov %r9d, %edi
+	call *classic + 32
+	mov %rax, %rcx
+	restore_common
+	pop %rdi
+	pop %rax
+	ret
+
+b_system:			// RCX = function, RAX and RDX = arguments -> RAX
+	cmp $0x7F, %rcx
+	ja 1f
+	jmp *system_table(,%rcx,8)
+
+// What most numbers go through: fn(RAX, RDX, RCX) in C, result in RAX.
+	.global system_c
+system_c:
+	push %rcx
+	push %rdi
+	save_common
+	mov %rax, %rdi
+	mov %rdx, %rsi
+	mov %ecx, %edx
+	mov system_c_table(,%rcx,4), %eax
+	call *%rax
+	restore_common
+	pop %rdi
+	pop %rcx
+	.global system_nothing
+system_nothing:
+1:	ret
+
+	.global system_smp_set, system_smp_lock, system_smp_lock_end, system_smp_unlock, system_smp_busy
+	.global system_cores, system_tsc
+system_smp_set:			// RAX comes back, the carry flag tells
+	push %rax
+	push %rcx
+	push %rdi
+	save_common
+	mov %rax, %rdi
+	mov %rdx, %rsi
+	call smp_set
+	neg %eax		// CF = (EAX != 0); pop and ret leave it
+	jmp tx_out
+
+system_smp_lock:
+	lock btsw $0, (%rax)
+	jnc 1b
+2:	pause
+	testb $1, (%rax)
+	jnz 2b
+	jmp system_smp_lock
+system_smp_lock_end:
+
+system_smp_unlock:
+	lock btrw $0, (%rax)
+	ret
+
+system_smp_busy:		// the caller is busy itself
+	xor %eax, %eax
+	cmpl $1, smp_busy
+	seta %al
+	ret
+
+system_cores:
+	mov smp_cores, %eax
+	ret
+
+system_tsc:
+	push %rdx
+	rdtsc
+	shl $32, %rdx
+	or %rdx, %rax
+	pop %rdx
+	ret

@@ -1,0 +1,109 @@
+// The one allocator: first fit over a sorted list of free chunks, whose headers lie in the chunks themselves.
+#include "core.h"
+
+#define UNIT 64ul	// a cache line; sizes and addresses are multiples of it
+#define GROW 0x10000ul
+
+struct chunk {
+	struct chunk *next;
+	uint64_t bytes;
+};
+
+static struct chunk *chunks;
+static struct lock heap_lock;
+uint32_t heap_used;
+
+// Puts a free range into the list and joins it with its neighbours.
+static void give(uint64_t base, uint64_t bytes)
+{
+	struct chunk *chunk = (struct chunk *)base, *before = NULL, *after = chunks;
+	while (after && after < chunk) {
+		before = after;
+		after = after->next;
+	}
+	chunk->bytes = bytes;
+	chunk->next = after;
+	if (after && base + bytes == (uint64_t)after) {
+		chunk->bytes += after->bytes;
+		chunk->next = after->next;
+	}
+	if (before && (uint64_t)before + before->bytes == base) {
+		before->bytes += chunk->bytes;
+		before->next = chunk->next;
+	} else if (before) {
+		before->next = chunk;
+	} else {
+		chunks = chunk;
+	}
+}
+
+void heap_add(uint64_t base, uint64_t end)
+{
+	give(base, end - base);
+}
+
+static void *take(size_t bytes, size_t align)
+{
+	for (struct chunk **link = &chunks, *chunk; (chunk = *link); link = &chunk->next) {
+		uint64_t base = (uint64_t)chunk, end = base + chunk->bytes;
+		uint64_t found = ALIGN_UP(base, align);
+		if (found + bytes > end)
+			continue;
+		*link = chunk->next;
+		if (found > base)
+			give(base, found - base);
+		if (found + bytes < end)
+			give(found + bytes, end - found - bytes);
+		return (void *)found;
+	}
+	return NULL;
+}
+
+// Until the program has all that is free: more RAM from the top of the highest range below 4 GiB.
+static int grow(size_t bytes)
+{
+	for (uint32_t i = memory.free_count; i--;) {
+		struct range *range = &memory.free[i];
+		uint64_t end = min_u64(range->end, 1ul << 32);
+		if (end < range->base + bytes)
+			continue;
+		memory_remove(end - bytes, end);
+		give(end - bytes, bytes);
+		return E_OK;
+	}
+	return E_NOMEM;
+}
+
+void *mem_alloc(size_t bytes, size_t align)
+{
+	if (bytes > 1ul << 31)
+		return NULL;
+	bytes = ALIGN_UP(bytes, UNIT);
+	if (align < UNIT)
+		align = UNIT;
+	uint64_t flags = irq_save();
+	lock_take(&heap_lock);
+	void *memory = take(bytes, align);
+	if (!memory && grow(ALIGN_UP(bytes + align, GROW)) == E_OK)
+		memory = take(bytes, align);
+	if (!memory && grow(ALIGN_UP(bytes + align, PAGE)) == E_OK)
+		memory = take(bytes, align);
+	if (memory)
+		heap_used += bytes;
+	lock_drop(&heap_lock);
+	irq_restore(flags);
+	return memory ? memset(memory, 0, bytes) : NULL;
+}
+
+void mem_free(void *memory, size_t bytes)
+{
+	if (!memory)
+		return;
+	bytes = ALIGN_UP(bytes, UNIT);
+	uint64_t flags = irq_save();
+	lock_take(&heap_lock);
+	heap_used -= bytes;
+	give((uint64_t)memory, bytes);
+	lock_drop(&heap_lock);
+	irq_restore(flags);
+}

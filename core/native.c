@@ -1,0 +1,117 @@
+// The native interface: what a program's struct ingot_api points to (api/ingot.h).  The class layers put their
+// functions into it.
+#include "core.h"
+#include <console.h>
+#include <driver.h>
+
+static int absent(void)
+{
+	return E_NODEV;
+}
+
+static uint32_t none(void)
+{
+	return 0;
+}
+
+static int read_key(void)
+{
+	return program_input();
+}
+
+static void delay(uint64_t us)
+{
+	uint64_t deadline = time_ns() + us * 1000;
+	while (!time_passed(deadline))
+		;
+}
+
+// A program that was built with an older, shorter structure gets just that much.
+int give_info(void *out, const void *all, uint32_t bytes)
+{
+	uint32_t size = *(uint32_t *)out;
+	if (size < 4)
+		return E_INVAL;
+	size = min_u64(size, bytes);
+	memcpy((char *)out + 4, (const char *)all + 4, size - 4);
+	*(uint32_t *)out = size;
+	return E_OK;
+}
+
+static int get_memory(struct ingot_memory *out)
+{
+	const struct ingot_memory all = {
+		sizeof(all), memory.kernel_kib, memory.driver_kib, memory.ram_mib,
+		(void *)PROGRAM_BASE, memory.program_bytes, (void *)memory.program_free,
+	};
+	return give_info(out, &all, sizeof(all));
+}
+
+static int core_busy(uint32_t core)
+{
+	return core < smp_stacks_count && cpus[core].state == CPU_BUSY;
+}
+
+static uint32_t core_apic_id(uint32_t core)
+{
+	return core < smp_stacks_count ? cpus[core].apic_id : ~0u;
+}
+
+void copy_name(char *to, const char *from, uint32_t room)
+{
+	while (--room && *from)
+		*to++ = *from++;
+	*to = 0;
+}
+
+static int device_info(uint32_t index, struct ingot_device_info *out)
+{
+	const struct device *dev = registry_device(index);
+	if (!dev)
+		return E_NODEV;
+	struct ingot_device_info all = {
+		.vendor = dev->vendor, .device = dev->device, .subvendor = dev->subvendor,
+		.subdevice = dev->subdevice, .class_code = dev->class, .status = dev->status,
+	};
+	memcpy(all.address, dev->name, sizeof(all.address));
+	memcpy(all.unit, dev->unit, sizeof(all.unit));
+	if (dev->driver)
+		copy_name(all.driver, dev->driver->name, sizeof(all.driver));
+	return give_info(out, &all, sizeof(all));
+}
+
+static int driver_info(uint32_t index, struct ingot_driver_info *out)
+{
+	const char *bus;
+	struct ingot_driver_info all;
+	const char *name = registry_driver(index, &bus, &all.devices);
+	if (!name)
+		return E_NODEV;
+	copy_name(all.name, name, sizeof(all.name));
+	copy_name(all.bus, bus, sizeof(all.bus));
+	return give_info(out, &all, sizeof(all));
+}
+
+static int get_screen(struct ingot_screen *out)
+{
+	const struct ingot_screen all = {
+		sizeof(all), boot.width, boot.height, boot.pitch, boot.bits, (void *)boot.framebuffer
+	};
+	return boot.framebuffer ? give_info(out, &all, sizeof(all)) : E_NODEV;
+}
+
+#define ABSENT (void *)absent
+#define NONE (void *)none
+struct ingot_api native = {
+	.version = INGOT_API_VERSION, .size = sizeof(native), .kernel = KERNEL_NAME,
+	.write = console_write, .read = read_key, .time_ns = time_ns, .delay_us = delay,
+	.memory = get_memory, .phys = mem_phys,
+	.core_count = smp_count, .core_self = smp_self, .core_start = smp_start, .core_busy = core_busy,
+	.core_apic_id = core_apic_id,
+	.net_count = NONE, .net_info = ABSENT, .net_stats = ABSENT, .net_open = ABSENT, .net_close = NONE,
+	.net_pool = NONE, .net_tx = NONE, .net_rx = NONE, .net_promiscuous = ABSENT,
+	.blk_count = NONE, .blk_info = ABSENT, .blk_submit = ABSENT, .blk_poll = NONE, .blk_run = ABSENT,
+	.on_timer = timer_set, .on_receive = ABSENT, .on_key = callback_key,
+	.device_info = device_info, .driver_info = driver_info, .screen = get_screen,
+	.log_read = log_read, .reboot = power_reboot, .shutdown = power_off,
+};

@@ -1,0 +1,212 @@
+// The other cores: started together, given work, called back.  Intel SDM vol. 3, 9.4.4 (start-up by INIT and SIPI).
+#include "core.h"
+#include <mmio.h>
+
+#define TRAMPOLINE 0x8000ul
+#define START_US 200u		// between the start-up IPIs
+#define ONLINE_US 200000u	// a core that has not come by then is given up
+#define DROP_US 100000u		// RESET waits so long for a core to leave the kernel
+
+extern const char trampoline[], trampoline_end[], trampoline_root[], system_smp_lock[], system_smp_lock_end[];
+extern char __text_start[], __text_end[];
+extern uint64_t smp_stacks;
+extern uint32_t smp_stacks_count, smp_stack_stride;
+
+uint32_t smp_ticket;
+static uint32_t online;
+static bool mwait, stopping;
+
+// ---- What another core does -----------------------------------------------------------------------------------
+
+static void idle(struct cpu *cpu) __attribute__((noreturn));
+static void idle(struct cpu *cpu)
+{
+	for (;;) {
+		__asm__ volatile("cli");
+		if (!__atomic_load_n(&cpu->work, __ATOMIC_ACQUIRE)) {
+			if (mwait)	// an interrupt ends it too, and so does a store to work
+				__asm__ volatile("monitor; sti; mwait" :: "a"(&cpu->work), "c"(0), "d"(0) : "memory");
+			else
+				__asm__ volatile("sti; hlt" ::: "memory");
+			continue;
+		}
+		run_on_stack(cpu->work, cpu->arg, NULL, (void *)cpu->stack);
+		cpu->work = NULL;
+		__atomic_sub_fetch(&smp_busy, 1, __ATOMIC_RELAXED);
+		__atomic_store_n(&cpu->state, CPU_IDLE, __ATOMIC_RELEASE);
+	}
+}
+
+static struct cpu *find(uint32_t apic_id)
+{
+	for (uint32_t i = 0; i < smp_stacks_count; i++)
+		if (cpus[i].apic_id == apic_id)
+			return &cpus[i];
+	return NULL;
+}
+
+// From the trampoline, on the stack that its ticket gave it.
+void core_main(uint64_t stack) __attribute__((noreturn));
+void core_main(uint64_t stack)
+{
+	apic_enable();
+	struct cpu *cpu = find(apic_self());
+	if (!cpu)
+		halt();
+	cpu_setup(cpu, stack);
+	__atomic_store_n(&cpu->state, CPU_IDLE, __ATOMIC_RELEASE);
+	__atomic_add_fetch(&online, 1, __ATOMIC_RELEASE);
+	idle(cpu);
+}
+
+// ---- Start --------------------------------------------------------------------------------------------------------
+
+static void wait_online(uint32_t want, uint32_t us)
+{
+	uint64_t deadline = time_deadline(us);
+	while (__atomic_load_n(&online, __ATOMIC_ACQUIRE) < want && !time_passed(deadline))
+		;
+}
+
+static void send_all(uint32_t command)
+{
+	for (uint32_t i = 1; i < smp_stacks_count; i++)
+		if (!cpus[i].state)
+			apic_ipi(cpus[i].apic_id, command);
+}
+
+// The enabled entries of the MADT (a.5.2.12.2, 5.2.12.12), behind the boot core.  Returns how many there are, at most
+// `max`; the ids go to `list` if it isn't NULL.
+uint32_t smp_list(struct cpu *list, uint32_t max)
+{
+	uint32_t count = 1, self = apic_self();
+	const uint8_t *entry;
+	for (uint8_t type = MADT_LAPIC; type <= MADT_X2APIC; type += MADT_X2APIC)
+		for (uint32_t i = 0; (entry = madt_entry(type, i)); i++) {
+			uint32_t id = type ? *(const uint32_t *)(entry + 4) : entry[3];
+			if (!(entry[type ? 8 : 4] & 1) || id == self || count == max || (list && find(id)))
+				continue;
+			if (list) {
+				list[count].apic_id = id;
+				smp_stacks_count = count + 1;
+			}
+			count++;
+		}
+	return count;
+}
+
+void smp_init(void)
+{
+	uint32_t listed = smp_stacks_count, others = listed - 1;
+	if (!others)
+		return;
+	memcpy((void *)TRAMPOLINE, trampoline, trampoline_end - trampoline);
+	*(uint32_t *)(TRAMPOLINE + (trampoline_root - trampoline)) = page_root;
+	page_map(TRAMPOLINE, TRAMPOLINE, PAGE, MAP_CODE);
+	mwait = cpu_id(1, 0).ecx >> 3 & 1 && !cpu_hypervisor();
+	smp_ticket = 1;
+	send_all(IPI_INIT);
+	time_delay_us(10);
+	send_all(IPI_START | TRAMPOLINE >> 12);
+	wait_online(others, START_US);
+	if (online < others)
+		send_all(IPI_START | TRAMPOLINE >> 12);
+	wait_online(others, ONLINE_US);
+	for (uint32_t i = 1; i < listed; i++)
+		if (!cpus[i].state)
+			log("core with APIC id %u does not answer\n", cpus[i].apic_id);
+		else
+			smp_cores++;
+	log("cores: %u of %u started\n", smp_cores, listed);
+}
+
+// ---- Work ---------------------------------------------------------------------------------------------------------
+
+static int give(struct cpu *cpu, void (*fn)(void *), void *arg)
+{
+	uint32_t expected = CPU_IDLE;
+	if (!__atomic_compare_exchange_n(&cpu->state, &expected, CPU_BUSY, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		return expected == CPU_ABSENT ? E_NODEV : E_BUSY;
+	__atomic_add_fetch(&smp_busy, 1, __ATOMIC_RELAXED);
+	cpu->arg = arg;
+	__atomic_store_n(&cpu->work, fn, __ATOMIC_RELEASE);
+	if (!mwait)
+		apic_ipi(cpu->apic_id, IPI_FIXED | VECTOR_WAKE);
+	return E_OK;
+}
+
+// SMP_SET: by APIC id; E_INVAL if the address is not aligned.
+int smp_set(uint64_t code, uint64_t apic_id)
+{
+	struct cpu *cpu = find(apic_id);
+	if (!cpu || apic_id >> 32)
+		return E_NODEV;
+	return code & 15 ? E_INVAL : give(cpu, (void (*)(void *))code, NULL);
+}
+
+int smp_start(uint32_t core, void (*fn)(void *arg), void *arg)
+{
+	return core < smp_stacks_count ? give(&cpus[core], fn, arg) : E_NODEV;
+}
+
+// ---- RESET and panic: non-maskable, since the program may have switched interrupts off -----------------------------
+
+static void idle_again(void)
+{
+	struct cpu *cpu = smp_cpu();
+	cpu->work = NULL;
+	cpu->timer.fn = NULL;
+	if (cpu->state == CPU_BUSY)
+		__atomic_sub_fetch(&smp_busy, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&cpu->state, CPU_IDLE, __ATOMIC_RELEASE);
+	idle(cpu);
+}
+
+static bool inside(uint64_t address, const char *start, const char *end)
+{
+	return address >= (uint64_t)start && address < (uint64_t)end;
+}
+
+// A core in the middle of a kernel call holds locks and half a descriptor: it is asked again until it is out, which
+// SMP_LOCK alone may never be.
+void smp_nmi(struct trap *trap)
+{
+	struct cpu *cpu = smp_cpu();
+	if (stopping)
+		halt();
+	if (!cpu->drop)
+		panic_trap(trap);
+	if (cpu->state != CPU_BUSY || cpu->drop == 1)
+		if (inside(trap->rip, __text_start, __text_end) &&
+		    !inside(trap->rip, system_smp_lock, system_smp_lock_end))
+			return;
+	cpu->drop = 0;
+	apic_eoi();			// it may have been in a callback
+	trap->rip = (uint64_t)idle_again;
+	trap->rsp = cpu->stack + 128;
+	trap->rflags = 2;
+}
+
+void smp_reset(void)
+{
+	for (uint32_t i = 0; i < smp_stacks_count; i++) {
+		struct cpu *cpu = &cpus[i];
+		uint64_t deadline = time_deadline(DROP_US);
+		if (i == smp_self() || !i)
+			continue;
+		while (cpu->state == CPU_BUSY) {
+			cpu->drop = time_passed(deadline) ? 2 : 1;
+			apic_ipi(cpu->apic_id, IPI_NMI);
+			time_delay_us(10);
+		}
+		cpu->drop = 0;
+	}
+}
+
+void smp_stop(void)
+{
+	stopping = true;
+	for (uint32_t i = 0; i < smp_stacks_count; i++)
+		if (cpus[i].state && i != smp_self())
+			apic_ipi(cpus[i].apic_id, IPI_NMI);
+}

@@ -1,0 +1,253 @@
+// The register interface: b_system's functions and what the call table's routines in entry.S reach (docs/abi.md).
+#include "core.h"
+#include <console.h>
+#include <mmio.h>
+
+extern uint64_t call_table[];
+#define OUTPUT_ENTRY 1		// of the call table
+
+// ---- What is there before a class layer is --------------------------------------------------------------------
+
+static uint64_t nothing(void)
+{
+	return 0;
+}
+
+#define NOTHING (void *)nothing
+struct classic_calls classic = { NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING };
+
+// ---- Input: the keyboard's routine runs on the core that asked for it -------------------------------------------
+
+static struct {
+	ingot_callback fn;
+	void *arg;
+	uint32_t core;
+	bool due;
+} on_key;
+
+uint8_t program_input(void)
+{
+	uint8_t character = classic.input();
+	if (!character)
+		timer_wake(false);
+	return character;
+}
+
+void key_check(void)
+{
+	if (on_key.due && on_key.fn && on_key.core == smp_self()) {
+		on_key.due = false;
+		program_callback(on_key.fn, on_key.arg);
+	}
+}
+
+void program_key(void)
+{
+	uint64_t flags = irq_save();
+	timer_wake(true);
+	if (on_key.fn) {
+		on_key.due = true;
+		if (on_key.core == smp_self())
+			key_check();
+		else
+			apic_ipi(cpus[on_key.core].apic_id, IPI_FIXED | VECTOR_WAKE);
+	}
+	irq_restore(flags);
+}
+
+int callback_key(ingot_callback fn, void *arg)
+{
+	on_key.fn = NULL;
+	barrier();
+	on_key.arg = arg;
+	on_key.core = smp_self();
+	on_key.due = false;
+	barrier();
+	on_key.fn = fn;
+	return E_OK;
+}
+
+// ---- b_system: fn(RAX, RDX, number) -> RAX; those that return nothing give RAX back ------------------------------
+
+static uint64_t sys_time(void)
+{
+	return time_ns();
+}
+
+static uint64_t sys_memory(void)
+{
+	return memory.program_bytes >> 20;
+}
+
+static uint64_t sys_core_id(void)
+{
+	return smp_cpu()->apic_id;
+}
+
+static uint64_t sys_core_get(void)
+{
+	const struct cpu *cpu = smp_cpu();
+	return ((uint64_t)cpu->work & ~15ul) | 1 | (cpu->state == CPU_BUSY ? 2 : 0);
+}
+
+static uint64_t sys_screen(uint64_t rax, uint64_t rdx, uint32_t number)
+{
+	const uint32_t values[] = { boot.width, boot.height, boot.pitch, boot.bits };
+	(void)rax;
+	(void)rdx;
+	return !boot.framebuffer ? 0 : number == 0x20 ? boot.framebuffer : values[number - 0x21];
+}
+
+static uint64_t sys_net_status(uint64_t rax, uint64_t net)
+{
+	(void)rax;
+	return classic.net_status(net & 0xFF);
+}
+
+static uint64_t sys_net_config(uint64_t memory, uint64_t net)
+{
+	classic.net_config(net & 0xFF, (void *)memory);
+	return memory;
+}
+
+static uint64_t sys_bus_read(uint64_t rax, uint64_t address)
+{
+	(void)rax;
+	return classic.bus(address, false, 0);
+}
+
+static uint64_t sys_bus_write(uint64_t value, uint64_t address)
+{
+	classic.bus(address, true, value);
+	return value;
+}
+
+static uint64_t sys_output_set(uint64_t routine)
+{
+	return call_table[OUTPUT_ENTRY] = routine;
+}
+
+static uint64_t sys_output_get(void)
+{
+	return call_table[OUTPUT_ENTRY];
+}
+
+static uint64_t sys_on_timer(uint64_t routine, uint64_t period_us)
+{
+	timer_set(period_us, (ingot_callback)routine, NULL);
+	return routine;
+}
+
+static uint64_t sys_on_receive(uint64_t routine, uint64_t net)
+{
+	classic.on_receive(net & 0xFF, (ingot_callback)routine, NULL);
+	return routine;
+}
+
+static uint64_t sys_on_key(uint64_t routine)
+{
+	callback_key((ingot_callback)routine, NULL);
+	return routine;
+}
+
+// Through the call table: a program may have put its own routine there.
+static void output(const char *text, size_t len)
+{
+	register uint64_t count __asm__("rcx") = len;
+	register const char *from __asm__("rsi") = text;
+	__asm__ volatile("call *%2" : "+r"(count), "+r"(from) : "m"(call_table[OUTPUT_ENTRY])
+			 : "rax", "rdx", "rdi", "r8", "r9", "r10", "r11", "memory", "cc");
+}
+
+static void output_hex(uint64_t value, uint32_t digits, char end)
+{
+	char text[17];
+	text[digits] = end;
+	for (uint32_t i = digits; i--; value >>= 4)
+		text[i] = (value & 15) < 10 ? '0' + (value & 15) : 'A' - 10 + (value & 15);
+	output(text, digits + 1);
+}
+
+static uint64_t sys_dump_memory(uint64_t address, uint64_t bytes)
+{
+	const uint8_t *at = (const uint8_t *)address;
+	for (uint64_t i = 0; i < bytes; i++) {
+		if (!(i & 15)) {
+			output("\n", i ? 1 : 0);
+			output_hex(address + i, 16, ':');
+		}
+		output(" ", 1);
+		output_hex(at[i], 2, ' ');
+	}
+	output("\n", 1);
+	return address;
+}
+
+static uint64_t sys_dump_rax(uint64_t value)
+{
+	output_hex(value, 16, ' ');
+	return value;
+}
+
+static uint64_t sys_delay(uint64_t us)
+{
+	uint64_t left = us;
+	for (; left > 1000000; left -= 1000000)
+		time_delay_us(1000000);
+	time_delay_us(left);
+	return us;
+}
+
+static uint64_t sys_reset(uint64_t rax)
+{
+	smp_reset();
+	return rax;
+}
+
+static uint64_t sys_reboot(void)
+{
+	power_reboot();
+	return 0;
+}
+
+static uint64_t sys_shutdown(void)
+{
+	power_off();
+	return 0;
+}
+
+// ---- The table --------------------------------------------------------------------------------------------------
+
+void system_c(void), system_nothing(void);
+void system_smp_set(void), system_smp_lock(void), system_smp_unlock(void), system_smp_busy(void);
+void system_cores(void), system_tsc(void);
+
+void (*system_table[128])(void);	// entry.S jumps through this one,
+uint32_t system_c_table[128];		// and system_c calls through this one
+
+// Addresses in the kernel have 32 bits; the table is spread out at boot.  Assembly's entries come first.
+static const struct {
+	uint8_t number, in_c;
+	void *fn;
+} __attribute__((packed)) functions[] = {
+	{ 0x11, 0, system_cores }, { 0x12, 0, system_smp_set }, { 0x14, 0, system_smp_lock },
+	{ 0x15, 0, system_smp_unlock }, { 0x16, 0, system_smp_busy }, { 0x1F, 0, system_tsc },
+	{ 0x00, 1, sys_time }, { 0x01, 1, sys_memory }, { 0x10, 1, sys_core_id }, { 0x13, 1, sys_core_get },
+	{ 0x20, 1, sys_screen }, { 0x21, 1, sys_screen }, { 0x22, 1, sys_screen }, { 0x23, 1, sys_screen },
+	{ 0x24, 1, sys_screen }, { 0x30, 1, sys_net_status }, { 0x31, 1, sys_net_config },
+	{ 0x50, 1, sys_bus_read }, { 0x51, 1, sys_bus_write }, { 0x52, 1, sys_output_set }, { 0x53, 1, sys_output_get },
+	{ 0x60, 1, sys_on_timer }, { 0x61, 1, sys_on_receive }, { 0x62, 1, sys_on_key },
+	{ 0x70, 1, sys_dump_memory }, { 0x71, 1, sys_dump_rax }, { 0x72, 1, sys_delay },
+	{ 0x7D, 1, sys_reset }, { 0x7E, 1, sys_reboot }, { 0x7F, 1, sys_shutdown },
+};
+
+void syscall_init(void)
+{
+	for (uint32_t i = 0; i < ARRAY_SIZE(system_table); i++)
+		system_table[i] = system_nothing;
+	for (uint32_t i = 0; i < ARRAY_SIZE(functions); i++) {
+		uint32_t number = functions[i].number;
+		system_table[number] = functions[i].in_c ? system_c : functions[i].fn;
+		system_c_table[number] = (uint64_t)functions[i].fn;
+	}
+}

@@ -1,0 +1,7 @@
+// Xen's "x86/HVM direct boot ABI" (PVH): what a hypervisor hands over.  boot-pvh/pvh.c translates it.
+#pragma once
+#include <boot_info.h>
+
+#define PVH_MAGIC 0x336EC578
+
+void pvh_convert(const void *start_info, struct boot_info *boot);
