@@ -41,7 +41,7 @@ trampoline:
 	hlt
 	jmp 2b
 	.balign 8
-gdt:	.quad 0
+gdt:	.quad 0				// the accessed bits are set: the page is not writable
 	.quad 0x00AF9B000000FFFF	// accessed, both: the page is read-only to the CPU, too
 	.quad 0x00CF93000000FFFF
 gdt_pointer:
