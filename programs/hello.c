@@ -18,6 +18,8 @@ static void print_count(uint64_t value, const char *what)
 	ingot_print(", ");
 	print_number(value);
 	ingot_print(what);
+	if (value != 1)
+		ingot_print("s");
 }
 
 int main(void)
@@ -26,10 +28,13 @@ int main(void)
 	ingot->memory(&memory);
 	ingot_print("Hello from Ingot: C on ");
 	ingot_print(ingot->kernel);
-	print_count(ingot->core_count(), " cores");
-	print_count(memory.bytes >> 20, " MiB");
-	print_count(ingot->net_count(), " interfaces");
-	print_count(ingot->blk_count(), " drives\n");
+	print_count(ingot->core_count(), " core");
+	ingot_print(", ");
+	print_number(memory.bytes >> 20);
+	ingot_print(" MiB");
+	print_count(ingot->net_count(), " interface");
+	print_count(ingot->blk_count(), " drive");
+	ingot_print("\n");
 	ingot->shutdown();
 	return 0;
 }

@@ -31,15 +31,16 @@ Console console;	// its constructor has run when main begins
 
 int main()
 {
-	auto count = [](uint64_t value, const char *what) { console.print(", ").number(value).print(what); };
+	auto count = [](uint64_t value, const char *what) { console.print(", ").number(value).print(what).print(value == 1 ? "" : "s"); };
 	ingot_memory memory = {};
 	memory.size = sizeof(memory);
 	ingot->memory(&memory);
 	console.print(ingot->kernel);
-	count(ingot->core_count(), " cores");
-	count(memory.bytes >> 20, " MiB");
-	count(ingot->net_count(), " interfaces");
-	count(ingot->blk_count(), " drives\n");
+	count(ingot->core_count(), " core");
+	console.print(", ").number(memory.bytes >> 20).print(" MiB");
+	count(ingot->net_count(), " interface");
+	count(ingot->blk_count(), " drive");
+	console.print("\n");
 	ingot->shutdown();
 	return 0;
 }

@@ -160,7 +160,10 @@ void *free_memory(size_t *bytes)
 	struct ingot_memory memory = { .size = sizeof(memory) };
 	if (ingot->memory(&memory) < 0)
 		return NULL;
-	uintptr_t start = ((uintptr_t)memory.free + 4095) & ~(uintptr_t)4095;
+	// A flat file doesn't tell the kernel how much .bss there is behind it.
+	extern char __bss_end[] __attribute__((visibility("hidden")));
+	uintptr_t free = (uintptr_t)memory.free, bss_end = (uintptr_t)__bss_end;
+	uintptr_t start = ((free > bss_end ? free : bss_end) + 4095) & ~(uintptr_t)4095;
 	uintptr_t end = (uintptr_t)memory.base + memory.bytes;
 	*bytes = start < end ? end - start : 0;
 	return *bytes ? (void *)start : NULL;
