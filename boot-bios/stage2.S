@@ -39,9 +39,10 @@ stage2_start:
 	.balign 4
 header:			// in scripts/image.py too
 	.ascii "IngotSt2"
-text_mode: .long 0	// 1: no graphics
-kernel:	.long 0, 0, 0	// a module: first sector, sectors, checksum
-program: .long 0, 0, 0	// 0 sectors: none
+text_mode:	.long 0		// 1: no graphics
+last_sector:	.long 0		// of the image
+kernel:		.long 0, 0, 0	// a module: first sector, sectors, checksum
+program:	.long 0, 0, 0	// 0 sectors: none
 #define SECTORS 4
 #define CHECKSUM 8
 
@@ -218,6 +219,10 @@ cut_reserved:			// ranges may overlap: what is not RAM wins
 
 load_modules:
 	movl $BOUNCE << 12, disk_buffer	// segment and offset
+	movl last_sector, %eax
+	movl %eax, disk_lba
+	movw $1, %cx
+	call disk_read		// whoever has cut the image short is told so, wherever the cut is
 	movl $KERNEL, %edi
 	movw $kernel, %si
 	call load

@@ -25,10 +25,10 @@ CHECKSUM_SEED = 0x746F676E
 STAGE2_MAX_SECTORS = 64
 # boot-bios/stage2.S
 HEADER_MAGIC = b"IngotSt2"
-HEADER = 4		# magic; text mode; first sector, sectors and checksum of kernel and of program
+HEADER = 4		# magic; text mode; last sector; first sector, sectors and checksum of kernel and of program
 # include/boot_info.h: the part without the map ends stage2.bin
 INFO_BYTES = 328
-INFO_MAGIC = 0x746F676E
+INFO_MAGIC = b"ngot"
 INFO_PROGRAM_BYTES = 32
 INFO_PROGRAM_KIND = 65
 INFO_ARGUMENTS = 72
@@ -76,20 +76,26 @@ def checksum(data):
 	return value
 
 
-def finish_stage2(stage2, kernel, program, kind, text, arguments):
-	"""The second stage with its header and boot_info filled in."""
-	stage2 = bytearray(stage2)
-	info = len(stage2) - INFO_BYTES
-	if stage2[HEADER:HEADER + 8] != HEADER_MAGIC or struct.unpack_from("<I", stage2, info)[0] != INFO_MAGIC:
+def check_stage2(stage2):
+	if stage2[HEADER:HEADER + 8] != HEADER_MAGIC or stage2[-INFO_BYTES:-INFO_BYTES + 4] != INFO_MAGIC:
 		raise ImageError("the second stage is not the one of this image.py")
 	sectors = len(padded(stage2)) // SECTOR
 	if sectors > STAGE2_MAX_SECTORS:
 		raise ImageError(f"the second stage has {sectors} sectors, more than {STAGE2_MAX_SECTORS}")
-	struct.pack_into("<I", stage2, HEADER + 8, text)
-	place = 1 + sectors
+
+
+def finish_stage2(stage2, kernel, program, kind, options, last):
+	"""The second stage with its header and boot_info filled in."""
+	arguments = options.arguments.encode()
+	if len(arguments) >= ARGUMENTS_MAX or 0 in arguments:
+		raise ImageError(f"arguments: at most {ARGUMENTS_MAX - 1} bytes, without a zero")
+	stage2 = bytearray(stage2)
+	info = len(stage2) - INFO_BYTES
+	struct.pack_into("<II", stage2, HEADER + 8, options.text, last)
+	place = 1 + len(padded(stage2)) // SECTOR
 	for number, data in enumerate((padded(kernel), padded(program))):
 		count = len(data) // SECTOR
-		struct.pack_into("<III", stage2, HEADER + 12 + 12 * number, place, count, checksum(data) if count else 0)
+		struct.pack_into("<III", stage2, HEADER + 16 + 12 * number, place, count, checksum(data) if count else 0)
 		place += count
 	struct.pack_into("<Q", stage2, info + INFO_PROGRAM_BYTES, len(program))
 	stage2[info + INFO_PROGRAM_KIND] = kind
@@ -159,18 +165,14 @@ def make_image(options):
 		program, kind = read(options.payload, "payload"), PAYLOAD
 		if len(program) > PAYLOAD_MAX:
 			raise ImageError(f"payload {options.payload} has {len(program)} bytes, more than {PAYLOAD_MAX}")
-	arguments = options.arguments.encode()
-	if len(arguments) >= ARGUMENTS_MAX or 0 in arguments:
-		raise ImageError(f"arguments: at most {ARGUMENTS_MAX - 1} bytes, without a zero")
+	check_stage2(stage2)
 
-	stage2 = finish_stage2(stage2, kernel, program, kind, options.text, arguments)
-	body = stage2 + padded(kernel) + padded(program)
-	volume, partition = b"", 0
-	if options.efi:
-		body = padded(bytes(SECTOR) + body, MIB)[SECTOR:]
-		partition = 1 + len(body) // SECTOR
-		volume = file_system(read(options.efi, "UEFI application"), partition)
-	return finish_boot_sector(stage1, stage2, partition, len(volume) // SECTOR) + body + volume
+	# Full MiB without a file system, too: SeaBIOS boots from no disk of less than a cylinder.
+	front = len(padded(bytes(SECTOR) + padded(stage2) + padded(kernel) + padded(program), MIB))
+	volume = file_system(read(options.efi, "UEFI application"), front // SECTOR) if options.efi else b""
+	stage2 = finish_stage2(stage2, kernel, program, kind, options, (front + len(volume)) // SECTOR - 1)
+	boot = finish_boot_sector(stage1, stage2, front // SECTOR, len(volume) // SECTOR)
+	return (boot + stage2 + padded(kernel) + padded(program)).ljust(front, b"\0") + volume
 
 
 def replace(path, data):
