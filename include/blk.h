@@ -2,28 +2,25 @@
 #pragma once
 #include <driver.h>
 #include <ingot.h>
+#include <lock.h>
 
 struct blk_dev {
 	// Data path, called by the core that owns `queue`.  The class has checked op, range and alignment.  submit never
 	// waits: E_AGAIN if the queue is full; it walks the buffer with mem_phys.  E_INVAL if the buffer is in more pieces
-	// than the device takes.  poll returns completions in any order.
+	// than the device takes.  It may leave the doorbell to the next poll, or to the submit that finds the queue full:
+	// one doorbell a burst.  poll returns completions in any order.
 	int (*submit)(struct blk_dev *blk, uint32_t queue, const struct ingot_blk_req *req);
 	uint32_t (*poll)(struct blk_dev *blk, uint32_t queue, struct ingot_blk_done *done, uint32_t max);
 
 	const struct blk_ops *ops;
 	struct device *dev;
-	uint64_t blocks;
-	uint32_t block_bytes;		// 512 to 4096, a power of two
-	uint32_t max_blocks;		// in one request, as data is contiguous in program memory
-	uint16_t queues;		// at most smp_count()
-	uint16_t depth;
-	uint16_t features;		// INGOT_BLK_*
-	uint16_t align;			// of data, in bytes
+	// What programs see.  The driver sets block_bytes (512 to 4096, a power of two), blocks, max_blocks (as data is
+	// contiguous in program memory), queues (at most smp_count()), depth, features and align (a power of two).
+	struct ingot_blk_info info;
 	uint8_t index;			// "disk0" is 0
 	uint8_t kind;			// BLK_*: what programs find at 0x110208
 	const char *identity;		// NVMe: serial, model and firmware, 70 bytes; NULL: blanks
-	uint32_t classic_lock;		// b_nvs_*
-	struct blk_dev *next;
+	struct lock lock;		// b_nvs_* and blk_run: queue 0
 };
 enum { BLK_NVME = 1, BLK_AHCI = 2, BLK_VIRTIO_SCSI = 4, BLK_VIRTIO = 8 };
 

@@ -1,0 +1,139 @@
+// Virtio over MMIO (v.4.2): the slots that the command line names (virtio_mmio.device=SIZE@ADDRESS:LINE), else those that
+// ACPI does (devices LNRO0005).  "v." = section of the VIRTIO specification 1.2, "a." = of the ACPI Specification 6.4.
+#include <virtio.h>
+#include <acpi.h>
+#include <boot_info.h>
+#include <mem.h>
+
+#define SLOT_BYTES 0x200
+#define MAGIC_VALUE 0x000	// v.4.2.2
+#define VERSION 0x004
+#define DEVICE_ID 0x008
+#define INTERRUPT_ACK 0x064
+#define INTERRUPT_ALL 3
+#define CONFIG 0x100
+#define MAGIC 0x74726976	// "virt"
+
+#define RES_MEMORY 0x000986	// a.6.4.3.4: 32-bit fixed memory, 9 bytes
+#define RES_INTERRUPT 0x000689	// a.6.4.3.6: 6 bytes, so one line
+
+static void virtio_mmio_interrupt(void *arg)
+{
+	struct virtio_dev *vdev = arg;
+	mmio_write32(vdev->common + INTERRUPT_ACK, INTERRUPT_ALL);
+	vdev->handler(vdev->arg);
+}
+
+// Edge-triggered, whatever ACPI says: Firecracker's lines are, and a line that stays high until it is acknowledged has
+// its next edge then.  It may be high from before.
+static int virtio_mmio_irq(struct virtio_dev *vdev, uint32_t queue, irq_handler handler, void *arg, uint32_t cpu)
+{
+	(void)queue;
+	if (vdev->vector) {
+		irq_mask(vdev->line, IRQ_ISA);
+		irq_free(vdev->vector);
+		vdev->vector = 0;
+	}
+	if (!handler)
+		return E_OK;
+	vdev->handler = handler;
+	vdev->arg = arg;
+	mmio_write32(vdev->common + INTERRUPT_ACK, INTERRUPT_ALL);
+	int vector = irq_alloc(virtio_mmio_interrupt, vdev, cpu);
+	if (vector < 0)
+		return vector;
+	int rc = irq_route(vdev->line, IRQ_ISA, vector);
+	if (rc == E_OK)
+		vdev->vector = vector;
+	else
+		irq_free(vector);
+	return rc;
+}
+
+static void virtio_mmio_slot(uint64_t phys, uint32_t line)
+{
+	volatile uint8_t *regs = mem_map_device(phys, SLOT_BYTES);
+	if (!regs || mmio_read32(regs + MAGIC_VALUE) != MAGIC || !mmio_read32(regs + DEVICE_ID))
+		return;
+	struct virtio_dev *vdev = kzalloc(sizeof(*vdev));
+	if (!vdev)
+		return;
+	memcpy(vdev->id.name, "mmio ", 5);
+	for (uint32_t i = 0; i < 8; i++)
+		vdev->id.name[5 + i] = "0123456789abcdef"[phys >> (28 - 4 * i) & 15];
+	vdev->id.kind = DEVICE_VIRTIO_MMIO;
+	vdev->id.vendor = VIRTIO_VENDOR;
+	vdev->id.device = mmio_read32(regs + DEVICE_ID);
+	vdev->dev = &vdev->id;
+	vdev->mmio = true;
+	vdev->irq = virtio_mmio_irq;
+	vdev->line = line;
+	vdev->config = regs + CONFIG;
+	vdev->config_bytes = SLOT_BYTES - CONFIG;
+	if (mmio_read32(regs + VERSION) == 2)
+		vdev->common = regs;
+	registry_add(&vdev->id, TABLE_VIRTIO);
+}
+
+// Reads a number, 0x in front if it is hexadecimal, and leaves *text behind it.
+static uint64_t virtio_mmio_number(const char **text)
+{
+	uint64_t value = 0;
+	uint32_t base = 10;
+	for (;; ++*text) {
+		uint32_t digit = **text | 0x20;
+		if (digit == 'x')
+			base = 16;
+		else if ((digit -= '0') < 10 || (digit -= 'a' - '0' - 10) - 10 < 6)
+			value = value * base + digit;
+		else
+			return value;
+	}
+}
+
+static bool virtio_mmio_arguments(const char *text)
+{
+	static const char name[] = "virtio_mmio.device=";
+	bool found = false;
+	for (; *text; text++) {
+		if (memcmp(text, name, sizeof(name) - 1))
+			continue;
+		while (*text && *text++ != '@')
+			;
+		uint64_t phys = virtio_mmio_number(&text);
+		if (*text++ != ':')
+			break;
+		virtio_mmio_slot(phys, virtio_mmio_number(&text));
+		text--;
+		found = true;
+	}
+	return found;
+}
+
+// Looks for the name and, behind it, for the encodings of its two resources.
+static void virtio_mmio_acpi(const struct acpi_header *table)
+{
+	const char *at = (const char *)(table + 1), *end = (const char *)table + table->length;
+	uint32_t phys = 0;
+	bool named = false;
+	for (; end - at >= 12; at++) {
+		uint32_t head = *(const uint32_t *)at & 0xFFFFFF;
+		if (!memcmp(at, "LNRO0005", 8)) {
+			named = true;
+		} else if (named && head == RES_MEMORY) {
+			phys = *(const uint32_t *)(at + 4);
+		} else if (phys && head == RES_INTERRUPT) {
+			virtio_mmio_slot(phys, *(const uint32_t *)(at + 5));
+			phys = 0;
+			named = false;
+		}
+	}
+}
+
+static void virtio_mmio_scan(void)
+{
+	const struct acpi_header *table = acpi_table("DSDT", 0);
+	if (!virtio_mmio_arguments(boot.arguments) && table)
+		virtio_mmio_acpi(table);
+}
+BUS_SCAN("20", virtio_mmio_scan);
