@@ -31,7 +31,7 @@ void memory_remove(uint64_t base, uint64_t end)
 {
 	for (uint32_t i = 0; i < memory.free_count; i++) {
 		struct range old = memory.free[i];
-		if (old.end <= base || old.base >= end)
+		if (base >= end || old.end <= base || old.base >= end)	// a piece of a page is no page
 			continue;
 		memory.free_count--;
 		for (uint32_t j = i; j < memory.free_count; j++)

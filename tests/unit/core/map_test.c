@@ -1,0 +1,129 @@
+// core/page.c: the loader's memory map becomes a list of free ranges, whatever firmware has written into it.
+#include <core/page.c>
+#include <fake.h>
+
+char __text_start[1], __text_end[1], __rodata_start[1], __rodata_end[1], __bss_end[1];
+struct boot_info boot;
+
+void panic(const char *why)
+{
+	fail_msg("panic: %s", why);
+	abort();
+}
+
+void cpu_paging(uint64_t root)
+{
+	(void)root;
+}
+
+#define MIB (1ul << 20)
+
+static void map(uint32_t count, const struct boot_range *entries)
+{
+	memset(&memory, 0, sizeof(memory));
+	boot.map_count = count;
+	memcpy(boot.map, entries, count * sizeof(*entries));
+}
+
+static void check_sane(void)
+{
+	for (uint32_t i = 0; i < memory.free_count; i++) {
+		const struct range *range = &memory.free[i];
+		assert_true(range->base < range->end);
+		assert_int_equal((range->base | range->end) & (PAGE - 1), 0);
+		assert_true(range->base >= KERNEL_LIMIT);
+		if (i)
+			assert_true(range[-1].end <= range->base);
+	}
+}
+
+static void plain(void **state)
+{
+	const struct boot_range entries[] = {
+		{ 0, 0x9FC00, BOOT_RAM, 1 }, { 0x9FC00, 0x400, BOOT_RESERVED, 1 }, { 0xF0000, 0x10000, BOOT_RESERVED, 1 },
+		{ MIB, 127 * MIB, BOOT_RAM, 1 }, { 4096 * MIB, 1024 * MIB, BOOT_RAM, 1 },
+	};
+	(void)state;
+	map(ARRAY_SIZE(entries), entries);
+	assert_int_equal(memory_init(), E_OK);
+	check_sane();
+	assert_int_equal(memory.free_count, 2);
+	assert_int_equal(memory.free[0].base, 2 * MIB);
+	assert_int_equal(memory.free[0].end, 128 * MIB);
+	assert_int_equal(memory.free[1].base, 4096 * MIB);
+	assert_int_equal(memory.ram_mib, 1152);
+}
+
+static void reserved_wins(void **state)
+{
+	const struct boot_range entries[] = {	// unsorted, overlapping, not on pages
+		{ 5 * MIB + 100, 200, BOOT_NVS, 1 }, { 8 * MIB, 16 * MIB, BOOT_RAM, 1 }, { 2 * MIB, 8 * MIB, BOOT_RAM, 1 },
+		{ 9 * MIB, MIB, BOOT_RESERVED, 1 }, { 20 * MIB, 0, BOOT_RESERVED, 1 }, { 6 * MIB, MIB, BOOT_RAM, 1 },
+	};
+	(void)state;
+	map(ARRAY_SIZE(entries), entries);
+	assert_int_equal(memory_init(), E_OK);
+	check_sane();
+	uint64_t free = 0;
+	for (uint32_t i = 0; i < memory.free_count; i++) {
+		free += memory.free[i].end - memory.free[i].base;
+		assert_true(memory.free[i].end <= 5 * MIB || memory.free[i].base >= 5 * MIB + PAGE);
+		assert_true(memory.free[i].end <= 9 * MIB || memory.free[i].base >= 10 * MIB);
+	}
+	assert_int_equal(free, 22 * MIB - MIB - PAGE);
+}
+
+static void less_than_a_page(void **state)
+{
+	const struct boot_range entries[] = {
+		{ 2 * MIB, 8 * MIB, BOOT_RAM, 1 }, { 3 * MIB + 0x800, 0x400, BOOT_RAM, 1 },
+	};
+	(void)state;
+	map(ARRAY_SIZE(entries), entries);
+	assert_int_equal(memory_init(), E_OK);
+	check_sane();
+}
+
+static void nothing(void **state)
+{
+	const struct boot_range entries[] = { { 0, 2 * MIB, BOOT_RAM, 1 }, { 16 * MIB, 16 * MIB, BOOT_ACPI, 1 } };
+	(void)state;
+	map(ARRAY_SIZE(entries), entries);
+	assert_int_equal(memory_init(), E_NOMEM);
+}
+
+static void too_many_pieces(void **state)
+{
+	struct boot_range entries[BOOT_MAP_MAX];
+	(void)state;
+	for (uint32_t i = 0; i < BOOT_MAP_MAX; i++)
+		entries[i] = i ? (struct boot_range){ (i * 4 + 8) * MIB, MIB, BOOT_RESERVED, 1 } :
+			(struct boot_range){ 0, 4096 * MIB, BOOT_RAM, 1 };
+	map(BOOT_MAP_MAX, entries);
+	assert_int_equal(memory_init(), E_OK);
+	check_sane();
+	// Removing from the middle of a full list loses memory, but never gives out what is taken.
+	for (uint32_t i = 0; i < memory.free_count; i++)
+		for (uint32_t j = 1; j < BOOT_MAP_MAX; j++)
+			assert_true(memory.free[i].end <= entries[j].base || memory.free[i].base >= entries[j].base + MIB);
+}
+
+static void at_the_end_of_addresses(void **state)
+{
+	const struct boot_range entries[] = {
+		{ 2 * MIB, 8 * MIB, BOOT_RAM, 1 }, { ~0ul - 0xFFF, 0x1000, BOOT_RESERVED, 1 }, { ~0ul - 0x7FF, 0x10000, BOOT_RAM, 1 },
+	};
+	(void)state;
+	map(ARRAY_SIZE(entries), entries);
+	memory_init();
+	check_sane();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		FAKE_TEST(plain), FAKE_TEST(reserved_wins), FAKE_TEST(less_than_a_page), FAKE_TEST(nothing),
+		FAKE_TEST(too_many_pieces), FAKE_TEST(at_the_end_of_addresses),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
