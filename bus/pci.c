@@ -10,28 +10,23 @@
 #include <pio.h>
 #include <program.h>
 
-#define PCI_ID 0x00		// s.6.1
+// Dwords of the header (s.6.1, b.3.2)
+enum {
+	HEAD_ID, HEAD_COMMAND, HEAD_CLASS, HEAD_TYPE, HEAD_BAR,
+	HEAD_BUSES = 6, HEAD_WINDOW = 8, HEAD_PREFETCH, HEAD_PREFETCH_BASE, HEAD_PREFETCH_LIMIT,
+	HEAD_SUBSYSTEM = 11, HEAD_CAPABILITY = 13, HEAD_LINE = 15, HEAD_DWORDS
+};
 #define PCI_COMMAND 0x04
-#define PCI_STATUS 0x06
-#define PCI_CLASS 0x08
-#define PCI_HEADER 0x0E
 #define PCI_BAR 0x10
-#define PCI_SUBSYSTEM 0x2C
-#define PCI_CAPABILITY 0x34
-#define PCI_LINE 0x3C
-#define BRIDGE_SECONDARY 0x19	// b.3.2
-#define BRIDGE_MEMORY 0x20
-#define BRIDGE_PREFETCH 0x24
-#define BRIDGE_PREFETCH_BASE_HIGH 0x28
-#define BRIDGE_PREFETCH_LIMIT_HIGH 0x2C
 
 #define COMMAND_IO 0x001	// s.6.2.2
 #define COMMAND_MEMORY 0x002
 #define COMMAND_MASTER 0x004
 #define COMMAND_INTX_OFF 0x400
-#define STATUS_CAPABILITIES 0x10	// s.6.2.3
-#define HEADER_BRIDGE 1		// s.6.2.1
-#define HEADER_MULTIFUNCTION 0x80
+#define STATUS_CAPABILITIES 0x100000	// s.6.2.3
+#define TYPE_BRIDGE 0x010000	// s.6.2.1
+#define TYPE_MASK 0x7F0000
+#define TYPE_MULTIFUNCTION 0x800000
 #define CLASS_HOST_BRIDGE 0x0600	// s.D
 
 #define CAP_MSI 0x05		// s.H
@@ -50,7 +45,7 @@
 #define PORT_ADDRESS 0xCF8	// s.3.2.2.3.2
 #define PORT_DATA 0xCFC
 #define NOTHING 0xFFFFFFFF
-#define WRITE 8			// pci_access: beside the width
+#define WRITE 1			// pci_dword: beside the offset
 
 // A row of MCFG (f.4.1.2), behind the header and 8 reserved bytes.
 struct region {
@@ -66,76 +61,61 @@ static const struct region *regions;	// none: the ports are used
 static uint32_t region_count;
 static struct lock port_lock;
 
-static uint32_t port_access(uint32_t address, uint32_t offset, uint32_t op, uint32_t value)
+// Reads, or writes if WRITE is added to the offset.
+static uint32_t pci_dword(uint32_t address, uint32_t offset, uint32_t value)
 {
-	uint16_t data = PORT_DATA + (offset & 3);
-	if (address >> 16 || offset > 0xFF)
+	if (CONFIG_ON(BUS_PCI_ECAM) && region_count) {
+		uint8_t bus = address >> 8;
+		const struct region *region = regions;
+		while (region->segment != address >> 16 || bus < region->first || bus > region->last)
+			if (++region == regions + region_count)
+				return NOTHING;
+		volatile uint32_t *reg = (void *)(uintptr_t)(region->base + ((address & 0xFFFF) << 12) + (offset & 0xFFC));
+		if (!(offset & WRITE))
+			return mmio_read32(reg);
+		mmio_write32(reg, value);
+		return value;
+	}
+	if (address >> 16)
 		return NOTHING;
 	uint64_t flags = irq_save();
 	lock_take(&port_lock);
 	pio_write32(PORT_ADDRESS, 1u << 31 | address << 8 | (offset & 0xFC));
-	if (!(op & WRITE))
-		value = pio_read32(PORT_DATA) >> 8 * (offset & 3);
-	else if (op & 4)
-		pio_write32(data, value);
-	else if (op & 2)
-		pio_write16(data, value);
+	if (offset & WRITE)
+		pio_write32(PORT_DATA, value);
 	else
-		pio_write8(data, value);
+		value = pio_read32(PORT_DATA);
 	lock_drop(&port_lock);
 	irq_restore(flags);
 	return value;
 }
 
-static uint32_t ecam_access(uint32_t address, uint32_t offset, uint32_t op, uint32_t value)
-{
-	uint8_t bus = address >> 8;
-	const struct region *region = regions;
-	while (region->segment != address >> 16 || bus < region->first || bus > region->last)
-		if (++region == regions + region_count)
-			return NOTHING;
-	if (offset > 0xFFF)
-		return NOTHING;
-	volatile uint8_t *reg = (uint8_t *)(uintptr_t)(region->base + ((address & 0xFFFF) << 12) + offset);
-	if (!(op & WRITE))
-		return mmio_read32(reg - (offset & 3)) >> 8 * (offset & 3);
-	if (op & 4)
-		mmio_write32(reg, value);
-	else if (op & 2)
-		mmio_write16(reg, value);
-	else
-		mmio_write8(reg, value);
-	return value;
-}
-
-static uint32_t pci_access(uint32_t address, uint32_t offset, uint32_t op, uint32_t value)
-{
-	if (CONFIG_ON(BUS_PCI_ECAM) && region_count)
-		return ecam_access(address, offset, op, value);
-	return port_access(address, offset, op, value);
-}
-
 uint32_t pci_read(uint32_t address, uint32_t offset, uint32_t width)
 {
-	return pci_access(address, offset, width, 0) & (NOTHING >> (32 - 8 * width));
+	return pci_dword(address, offset & ~3u, 0) >> (offset & 3) * 8 & NOTHING >> (32 - 8 * width);
 }
 
 void pci_write(uint32_t address, uint32_t offset, uint32_t width, uint32_t value)
 {
-	pci_access(address, offset, width | WRITE, value);
+	uint32_t dword = pci_dword(address, offset & ~3u, 0);
+	memcpy((char *)&dword + (offset & 3), &value, width);
+	pci_dword(address, (offset & ~3u) + WRITE, dword);
 }
 
 // Behind b_system BUS_READ and BUS_WRITE.
 static uint32_t pci_bus(uint64_t bus_address, bool write, uint32_t value)
 {
-	return pci_access(bus_address >> 16, (uint16_t)bus_address * 4, write ? 4 | WRITE : 4, value);
+	uint32_t dword = (uint16_t)bus_address;
+	if (dword >= (region_count ? 1024 : 64))
+		return NOTHING;
+	return pci_dword(bus_address >> 16, dword * 4 + write, value);
 }
 
 uint32_t pci_capability(const struct pci_dev *pci, uint32_t id, uint32_t from)
 {
 	for (uint32_t i = 0; i < PCI_CAPABILITIES; i++) {
 		uint32_t at = pci->capability[i] >> 8;
-		if (!from && at && (uint8_t)pci->capability[i] == id)
+		if (!from && (uint8_t)pci->capability[i] == id)
 			return at;
 		if (at == from)
 			from = 0;
@@ -146,18 +126,18 @@ uint32_t pci_capability(const struct pci_dev *pci, uint32_t id, uint32_t from)
 volatile void *pci_map_bar(struct pci_dev *pci, uint32_t n)
 {
 	struct pci_bar *bar = &pci->bar[n];
-	bool memory = n < 6 && bar->bytes && !bar->io;
-	volatile void *at = memory && bar->phys ? mem_map_device(bar->phys, bar->bytes) : NULL;
+	volatile void *at = NULL;
+	if (n < 6 && bar->phys && !bar->io)
+		at = mem_map_device(bar->phys, bar->bytes);
 	if (!at)
-		log(" BAR %u %s", n, memory && !bar->phys ? "unassigned" : "unusable");
+		log(" BAR %u unassigned", n);
 	return at;
 }
 
-// Changes the command register.
 static void pci_command(struct pci_dev *pci, uint32_t off, uint32_t on)
 {
 	uint32_t address = pci->dev.address;
-	pci_write(address, PCI_COMMAND, 2, (pci_read(address, PCI_COMMAND, 2) & ~off) | on);
+	pci_write(address, PCI_COMMAND, 2, (pci_dword(address, PCI_COMMAND, 0) & ~off) | on);
 }
 
 void pci_enable(struct pci_dev *pci)
@@ -165,31 +145,28 @@ void pci_enable(struct pci_dev *pci)
 	pci_command(pci, 0, COMMAND_MEMORY | COMMAND_MASTER | COMMAND_INTX_OFF);
 }
 
+// MSI-X, or else MSI.
+static void pci_message_control(struct pci_dev *pci, uint32_t value)
+{
+	uint32_t at = pci->msix ? pci->msix : pci->msi;
+	if (at)
+		pci_write(pci->dev.address, at + MSI_CONTROL, 2, value);
+}
+
 void pci_disable(struct pci_dev *pci)
 {
-	uint32_t cap = pci->msix ? pci->msix : pci->msi;
 	pci_command(pci, COMMAND_MASTER, COMMAND_INTX_OFF);
-	if (cap)
-		pci_write(pci->dev.address, cap + MSI_CONTROL, 2, 0);
+	pci_message_control(pci, 0);
 }
 
 // ---- Interrupts ----------------------------------------------------------------------------------------------
 
-// The first device with a handler on `line`.
-static struct pci_dev *intx_user(uint32_t line, struct device *dev)
-{
-	for (; dev; dev = dev->next)
-		if (dev->kind <= DEVICE_PCIE && to_pci(dev)->handler && to_pci(dev)->line == line)
-			return to_pci(dev);
-	return NULL;
-}
+static struct pci_dev *intx_users[256];	// of each line, linked by `sharer`
 
-static void intx_interrupt(void *arg)
+static void intx_interrupt(void *users)
 {
-	for (struct pci_dev *pci, *next = (void *)registry_device(0); (pci = intx_user((uintptr_t)arg, &next->dev));) {
+	for (struct pci_dev *pci = *(struct pci_dev **)users; pci; pci = pci->sharer)
 		pci->handler(pci->arg);
-		next = (void *)pci->dev.next;
-	}
 }
 
 // Firmware puts the interrupt controller's input in the line register.  Below 16 it is an ISA one, for which the MADT
@@ -201,80 +178,75 @@ static uint32_t intx_kind(const struct pci_dev *pci)
 
 static int intx_take(struct pci_dev *pci, irq_handler handler, void *arg, uint32_t cpu)
 {
-	struct pci_dev *other = intx_user(pci->line, registry_device(0));
-	int vector = other ? other->vector : irq_alloc(intx_interrupt, (void *)(uintptr_t)pci->line, cpu);
+	struct pci_dev **users = &intx_users[pci->line];
+	int vector = *users ? (*users)->vector : irq_alloc(intx_interrupt, users, cpu);
 	if (vector < 0)
 		return vector;
-	int rc = other ? E_OK : irq_route(pci->line, intx_kind(pci), vector);
-	if (rc != E_OK) {
+	if (!*users && irq_route(pci->line, intx_kind(pci), vector) != E_OK) {
 		irq_free(vector);
-		return rc;
+		return E_NOTSUP;
 	}
-	pci->arg = arg;
 	pci->handler = handler;
+	pci->arg = arg;
+	pci->vector = vector;
+	pci->sharer = *users;
+	*users = pci;
 	pci_command(pci, COMMAND_INTX_OFF, 0);
-	return pci->vector = vector;
+	return vector;
 }
 
-static void intx_drop(struct pci_dev *pci, int vector)
+static void intx_drop(struct pci_dev *pci)
 {
+	struct pci_dev **users = &intx_users[pci->line], **link = users;
 	pci_command(pci, 0, COMMAND_INTX_OFF);
-	pci->handler = NULL;
-	if (intx_user(pci->line, registry_device(0)))
+	while (*link != pci)
+		link = &(*link)->sharer;
+	*link = pci->sharer;
+	if (*users)
 		return;
 	irq_mask(pci->line, intx_kind(pci));
-	irq_free(vector);
+	irq_free(pci->vector);
 }
 
-// s.6.8.2.9: entries are masked after a reset, but firmware may have been here.
-static int msix_open(struct pci_dev *pci, uint32_t entries)
+// An entry of the MSI-X table (s.6.8.2.9).  Entries are masked after a reset, and firmware uses none.
+static volatile uint32_t *msix_entry(struct pci_dev *pci, uint32_t index)
 {
-	uint32_t table = pci_read(pci->dev.address, pci->msix + MSIX_TABLE, 4), n = table & 7;
+	uint32_t table = pci_dword(pci->dev.address, pci->msix + MSIX_TABLE, 0), n = table & 7;
 	volatile uint8_t *bar = pci_map_bar(pci, n);
-	if (!bar)
-		return E_NOTSUP;
-	if ((table & ~7u) + 16ul * entries > pci->bar[n].bytes)
-		return E_INVAL;
-	pci->msix_table = (volatile uint32_t *)(bar + (table & ~7u));
-	for (uint32_t i = 0; i < entries; i++)
-		mmio_write32(pci->msix_table + 4 * i + 3, 1);
-	return E_OK;
+	if (index > (pci_dword(pci->dev.address, pci->msix, 0) >> 16 & MSIX_CONTROL_SIZE) || !bar ||
+	    table - n + 16ul * index + 16 > pci->bar[n].bytes)
+		return NULL;
+	pci->msix_table = (volatile uint32_t *)(bar + table - n);
+	return pci->msix_table + 4 * index;
 }
 
 int pci_irq(struct pci_dev *pci, uint32_t index, irq_handler handler, void *arg, uint32_t cpu)
 {
-	uint32_t address = pci->dev.address, entries = 1, msi = pci->msi;
-	if (pci->msix)
-		entries = (pci_read(address, pci->msix + MSI_CONTROL, 2) & MSIX_CONTROL_SIZE) + 1;
-	if (index >= entries)
+	uint32_t address = pci->dev.address, msi = pci->msi, control = MSI_CONTROL_ENABLE;
+	volatile uint32_t *entry = NULL;
+	if (pci->msix ? !(entry = msix_entry(pci, index)) : index)
 		return E_NOTSUP;
-	if (!pci->msix && !msi)
+	if (!entry && !msi)
 		return CONFIG_ON(BUS_PCI_INTX) && pci->line != 0xFF ? intx_take(pci, handler, arg, cpu) : E_NOTSUP;
-	if (pci->msix && !pci->msix_table) {
-		int rc = msix_open(pci, entries);
-		if (rc != E_OK)
-			return rc;
-	}
 	int vector = irq_alloc(handler, arg, cpu);
 	if (vector < 0)
 		return vector;
 	struct irq_message message = irq_message(vector);	// its address is one of 32 bits (Intel SDM vol. 3, 11.11.1)
-	if (pci->msix) {
-		volatile uint32_t *entry = pci->msix_table + 4 * index;
+	if (entry) {
 		mmio_write32(entry, message.address);
 		mmio_write32(entry + 1, 0);
 		mmio_write32(entry + 2, message.data);
 		mmio_write32(entry + 3, 0);
-		pci_write(address, pci->msix + MSI_CONTROL, 2, MSIX_CONTROL_ENABLE);
-		return vector;
+		control = MSIX_CONTROL_ENABLE;
+	} else {
+		pci_dword(address, msi + 4 + WRITE, message.address);
+		if (pci_dword(address, msi, 0) & MSI_CONTROL_WIDE << 16) {
+			msi += 4;
+			pci_dword(address, msi + 4 + WRITE, 0);
+		}
+		pci_dword(address, msi + 8 + WRITE, message.data);
 	}
-	pci_write(address, msi + 4, 4, message.address);
-	if (pci_read(address, msi + MSI_CONTROL, 2) & MSI_CONTROL_WIDE) {
-		pci_write(address, msi + 8, 4, 0);
-		msi += 4;
-	}
-	pci_write(address, msi + 8, 2, message.data);
-	pci_write(address, pci->msi + MSI_CONTROL, 2, MSI_CONTROL_ENABLE);
+	pci_message_control(pci, control);
 	return vector;
 }
 
@@ -283,240 +255,222 @@ void pci_irq_free(struct pci_dev *pci, uint32_t index, int vector)
 	if (pci->msix)
 		mmio_write32(pci->msix_table + 4 * index + 3, 1);
 	else if (pci->msi)
-		pci_write(pci->dev.address, pci->msi + MSI_CONTROL, 2, 0);
+		pci_message_control(pci, 0);
 	else if (CONFIG_ON(BUS_PCI_INTX))
-		return intx_drop(pci, vector);
+		return intx_drop(pci);
 	irq_free(vector);
 }
 
 // ---- Discovery -----------------------------------------------------------------------------------------------
 
-#define WINDOWS 64
-
-struct scan {
-	struct device *first, **tail;	// found, not yet with the registry
-	uint32_t window_count;
-	struct aml_window windows[WINDOWS];
-	uint8_t devices[256];		// of each bus of this segment: how many device numbers to look at
-};
+static struct device *found, **found_end;	// not yet with the registry
+static struct aml_window windows[32];
+static uint32_t window_count;
+static uint8_t bus_devices[256];	// of this segment: how many device numbers to look at
 
 static void pci_name(struct device *dev)
 {
-	uint64_t digits = (uint64_t)(dev->address >> 8) << 12 | (dev->address & 0xF8) << 1 | (dev->address & 7);
+	uint64_t digits = (dev->address & ~0xFFul) << 4 | (dev->address & 0xF8) << 1 | (dev->address & 7);
 	memcpy(dev->name, "0000:00:00.0", 13);
-	for (uint32_t i = 12; i--;) {
-		if (dev->name[i] != '0')
-			continue;
-		dev->name[i] = "0123456789abcdef"[digits & 15];
-		digits >>= 4;
-	}
+	for (char *at = dev->name + 12; --at >= dev->name;)
+		if (*at == '0') {
+			*at = "0123456789abcdef"[digits & 15];
+			digits >>= 4;
+		}
 }
 
 // s.6.7
-static void pci_capabilities(struct pci_dev *pci)
+static void pci_capabilities(struct pci_dev *pci, uint32_t at)
 {
-	uint32_t address = pci->dev.address, at = PCI_CAPABILITY;
 	uint64_t seen = 0;
-	if (!(pci_read(address, PCI_STATUS, 2) & STATUS_CAPABILITIES))
-		return;
-	at = pci_read(address, at, 1) & 0xFC;
-	for (uint32_t i = 0; i < PCI_CAPABILITIES && at >= 0x40 && !(seen >> at / 4 & 1); i++) {
-		uint32_t head = pci_read(address, at, 2);
+	for (uint16_t *cap = pci->capability; cap < pci->capability + PCI_CAPABILITIES; cap++) {
+		at &= 0xFC;
+		if (at < 0x40 || seen >> at / 4 & 1)
+			break;
 		seen |= 1ul << at / 4;
-		pci->capability[i] = at << 8 | (uint8_t)head;
-		at = head >> 8 & 0xFC;
+		uint32_t head = pci_dword(pci->dev.address, at, 0);
+		*cap = at << 8 | (uint8_t)head;
+		if ((uint8_t)head == CAP_MSIX)
+			pci->msix = at;
+		if ((uint8_t)head == CAP_MSI)
+			pci->msi = at;
+		if ((uint8_t)head == CAP_PCIE)
+			pci->pcie = at;
+		at = head >> 8;
 	}
-	pci->msix = pci_capability(pci, CAP_MSIX, 0);
-	pci->msi = pci_capability(pci, CAP_MSI, 0);
-	pci->pcie = pci_capability(pci, CAP_PCIE, 0);
 }
 
-// What a base address register answers to all ones (s.6.2.5.1).
-static uint32_t pci_bar_mask(uint32_t address, uint32_t at, uint32_t value)
+// s.6.2.5.1: what a base address register answers to all ones is its size.
+static void pci_bars(struct pci_dev *pci, const uint32_t *head, uint32_t count)
 {
-	pci_write(address, at, 4, NOTHING);
-	uint32_t mask = pci_read(address, at, 4);
-	pci_write(address, at, 4, value);
-	return mask;
-}
-
-static void pci_bars(struct pci_dev *pci, uint32_t count)
-{
-	uint32_t address = pci->dev.address, command = pci_read(address, PCI_COMMAND, 2);
-	pci_write(address, PCI_COMMAND, 2, command & ~(COMMAND_IO | COMMAND_MEMORY));
+	uint32_t address = pci->dev.address, masks[7];
+	const uint32_t *values = &head[HEAD_BAR];
+	pci_dword(address, PCI_COMMAND + WRITE, head[HEAD_COMMAND] & 0xFFFF & ~(COMMAND_IO | COMMAND_MEMORY));
+	for (uint32_t n = 0; n < count; n++) {
+		uint32_t at = PCI_BAR + 4 * n;
+		pci_dword(address, at + WRITE, NOTHING);
+		masks[n] = pci_dword(address, at, 0);
+		pci_dword(address, at + WRITE, values[n]);
+	}
+	pci_dword(address, PCI_COMMAND + WRITE, (head[HEAD_COMMAND] & 0xFFFF) | COMMAND_INTX_OFF);
 	for (uint32_t n = 0; n < count; n++) {
 		struct pci_bar *bar = &pci->bar[n];
-		uint32_t at = PCI_BAR + 4 * n, low = pci_read(address, at, 4), flags = low & 1 ? 3 : 15;
-		uint64_t mask = pci_bar_mask(address, at, low) & ~flags;
-		bar->io = low & 1;
-		bar->phys = low & ~flags;
-		if ((low & 7) == 4 && n + 1 < count) {
-			uint32_t high = pci_read(address, at + 4, 4);
-			mask |= (uint64_t)pci_bar_mask(address, at + 4, high) << 32;
-			bar->phys |= (uint64_t)high << 32;
+		uint64_t mask = masks[n];
+		uint32_t flags = 15;
+		bar->phys = values[n];
+		if (bar->phys & 1) {
+			bar->io = 1;
+			flags = 3;
+		} else if (bar->phys & 4 && n + 1 < count) {
 			bar->wide = 1;
 			n++;
+			bar->phys |= (uint64_t)values[n] << 32;
+			mask |= (uint64_t)masks[n] << 32;
 		}
+		bar->phys &= ~(uint64_t)flags;
+		mask &= ~(uint64_t)flags;
 		bar->bytes = mask & -mask;
 	}
-	pci_write(address, PCI_COMMAND, 2, command | COMMAND_INTX_OFF);
 }
 
 // A bridge's window takes the place of a base address that bridges don't have: nothing else may be put there.
 static void pci_bridge_window(struct pci_bar *bar, uint32_t range, uint64_t base_high, uint64_t limit_high)
 {
-	uint64_t base = (range & 0xFFF0) << 16 | base_high << 32, limit = (range | 0xFFFFF) | limit_high << 32;
-	if (base > limit)
-		return;
 	bar->io = 1;
-	bar->phys = base;
-	bar->bytes = limit - base + 1;
+	bar->phys = (range & 0xFFF0) << 16 | base_high << 32;
+	bar->bytes = ((range | 0xFFFFF) | limit_high << 32) + 1 - bar->phys;
+	if ((int64_t)bar->bytes < 0)	// closed
+		bar->bytes = 0;
 }
 
-static void pci_bridge(struct scan *scan, struct pci_dev *pci)
+static void pci_bridge(struct pci_dev *pci, const uint32_t *head)
 {
-	uint32_t address = pci->dev.address, secondary = pci_read(address, BRIDGE_SECONDARY, 1);
-	uint32_t type = pci->pcie ? pci_read(address, pci->pcie + PCIE_FLAGS, 1) >> 4 : 0;
+	uint32_t secondary = head[HEAD_BUSES] >> 8 & 0xFF;
+	uint32_t type = pci->pcie ? pci_dword(pci->dev.address, pci->pcie, 0) >> 20 & 15 : 0;
 	if (CONFIG_ON(BUS_PCI_ASSIGN)) {
-		pci_bridge_window(&pci->bar[2], pci_read(address, BRIDGE_MEMORY, 4), 0, 0);
-		pci_bridge_window(&pci->bar[3], pci_read(address, BRIDGE_PREFETCH, 4),
-			pci_read(address, BRIDGE_PREFETCH_BASE_HIGH, 4), pci_read(address, BRIDGE_PREFETCH_LIMIT_HIGH, 4));
+		pci_bridge_window(&pci->bar[2], head[HEAD_WINDOW], 0, 0);
+		pci_bridge_window(&pci->bar[3], head[HEAD_PREFETCH], head[HEAD_PREFETCH_BASE], head[HEAD_PREFETCH_LIMIT]);
 	}
 	// Numbers only grow on the way down, so that buses that are scanned in their order cannot form a loop.
-	if (secondary <= (address >> 8 & 0xFF))
+	if (secondary <= (pci->dev.address >> 8 & 0xFF))
 		log("%s: bridge without a bus\n", pci->dev.name);
 	else
-		scan->devices[secondary] = type == PCIE_ROOT_PORT || type == PCIE_DOWNSTREAM_PORT ? 1 : 32;	// e.7.3.1
+		bus_devices[secondary] = type == PCIE_ROOT_PORT || type == PCIE_DOWNSTREAM_PORT ? 1 : 32;	// e.7.3.1
 }
 
 // Returns true if there are further functions.
-static bool pci_function(struct scan *scan, uint32_t address)
+static bool pci_function(uint32_t address)
 {
-	uint32_t id = pci_read(address, PCI_ID, 4);
+	uint32_t head[HEAD_DWORDS], id = pci_dword(address, 0, 0);
 	if ((uint16_t)(id + 1) <= 1)
 		return false;
-	uint32_t header = pci_read(address, PCI_HEADER, 1), type = header & ~HEADER_MULTIFUNCTION;
 	struct pci_dev *pci = kzalloc(sizeof(*pci));
 	if (!pci)
 		return false;
+	for (uint32_t i = 0; i < HEAD_DWORDS; i++)
+		head[i] = pci_dword(address, 4 * i, 0);
 	struct device *dev = &pci->dev;
-	*scan->tail = dev;
-	scan->tail = &dev->next;
+	*found_end = dev;
+	found_end = &dev->next;
 	dev->address = address;
-	dev->vendor = id;
-	dev->device = id >> 16;
-	dev->class = pci_read(address, PCI_CLASS, 4) >> 8;
+	memcpy(&dev->vendor, &head[HEAD_ID], 4);	// and device
+	dev->class = head[HEAD_CLASS] >> 8;
 	pci_name(dev);
-	pci_capabilities(pci);
+	if (head[HEAD_COMMAND] & STATUS_CAPABILITIES)
+		pci_capabilities(pci, head[HEAD_CAPABILITY]);
 	dev->kind = pci->pcie ? DEVICE_PCIE : DEVICE_PCI;
-	uint32_t line = pci_read(address, PCI_LINE, 2);
-	pci->line = line >> 8 && (uint8_t)line ? line : 0xFF;
-	if (!type) {
-		id = pci_read(address, PCI_SUBSYSTEM, 4);
-		dev->subvendor = id;
-		dev->subdevice = id >> 16;
-	}
-	if (type <= HEADER_BRIDGE && dev->class >> 8 != CLASS_HOST_BRIDGE)
-		pci_bars(pci, type ? 2 : 6);
-	if (type == HEADER_BRIDGE)
-		pci_bridge(scan, pci);
-	return header & HEADER_MULTIFUNCTION;
+	pci->line = head[HEAD_LINE] & 0xFF00 ? head[HEAD_LINE] - 1 : 0xFF;
+	pci->line++;
+	uint32_t type = head[HEAD_TYPE] & TYPE_MASK;
+	if (!type)
+		memcpy(&dev->subvendor, &head[HEAD_SUBSYSTEM], 4);
+	if (type <= TYPE_BRIDGE && dev->class >> 8 != CLASS_HOST_BRIDGE)
+		pci_bars(pci, head, type ? 2 : 6);
+	if (type == TYPE_BRIDGE)
+		pci_bridge(pci, head);
+	return head[HEAD_TYPE] & TYPE_MULTIFUNCTION;
 }
 
-static void pci_segment(struct scan *scan, uint32_t segment, uint32_t first, uint32_t last)
+static void pci_segment(uint32_t segment, uint32_t first, uint32_t last)
 {
-	memset(scan->devices, 0, sizeof(scan->devices));
-	scan->devices[first] = 32;
-	for (uint32_t i = 0; i < scan->window_count && !segment; i++)
-		scan->devices[scan->windows[i].bus_first] = 32;
+	memset(bus_devices, 0, sizeof(bus_devices));
+	bus_devices[first] = 32;
+	for (uint32_t i = 0; i < window_count && !segment; i++)
+		bus_devices[windows[i].bus_first] = 32;
 	for (uint32_t bus = first; bus <= last; bus++)
-		for (uint32_t devfn = 0; devfn < scan->devices[bus] * 8u; devfn++)
-			if (!pci_function(scan, segment << 16 | bus << 8 | devfn) && !(devfn & 7))
+		for (uint32_t devfn = 0; devfn < bus_devices[bus] * 8u; devfn++)
+			if (!pci_function(segment << 16 | bus << 8 | devfn) && !(devfn & 7))
 				devfn |= 7;
 }
 
-// First place in the window where nothing lies, 0 if there is none.
-static uint64_t pci_place(const struct scan *scan, const struct aml_window *window, uint64_t bytes)
+// What lies in a range.
+static const struct pci_bar *pci_overlap(uint64_t at, uint64_t bytes)
 {
-	uint64_t at = ALIGN_UP(window->min, bytes);
-again:
-	if (at < window->min || at > window->max || window->max - at < bytes - 1)
-		return 0;
-	for (struct device *dev = scan->first; dev; dev = dev->next)
+	for (struct device *dev = found; dev; dev = dev->next)
 		for (struct pci_bar *bar = to_pci(dev)->bar; bar < to_pci(dev)->bar + 6; bar++)
-			if (bar->phys && (at - bar->phys < bar->bytes || bar->phys - at < bytes)) {
-				at = ALIGN_UP(bar->phys + bar->bytes, bytes);
-				goto again;
-			}
-	return at;
+			if (bar->phys && (at - bar->phys < bar->bytes || bar->phys - at < bytes))
+				return bar;
+	return NULL;
 }
 
-// Looks for a place on a root bus; behind bridges the firmware's windows would have to move.
-static void pci_assign(const struct scan *scan, struct pci_dev *pci, uint32_t n)
+// Takes the first free place on a root bus; behind bridges the firmware's windows would have to move.
+static void pci_assign(struct pci_dev *pci, struct pci_bar *bar)
 {
-	struct pci_bar *bar = &pci->bar[n];
-	uint32_t address = pci->dev.address;
-	for (const struct aml_window *window = scan->windows; window < scan->windows + scan->window_count; window++) {
+	uint32_t address = pci->dev.address, reg = PCI_BAR + 4 * (bar - pci->bar) + WRITE;
+	uint64_t last = bar->bytes - 1, at;
+	for (const struct aml_window *window = windows; window < windows + window_count; window++) {
+		const struct pci_bar *other;
 		if (window->bus_first != address >> 8 || window->min < 0x100000 || (window->max >> 32 && !bar->wide))
 			continue;
-		if (!(bar->phys = pci_place(scan, window, bar->bytes)))
+		for (at = window->min; at = (at + last) & ~last, (other = pci_overlap(at, last + 1));)
+			at = other->phys + other->bytes;
+		if (at < window->min || at > window->max || window->max - at < last)
 			continue;
-		pci_write(address, PCI_BAR + 4 * n, 4, bar->phys);
+		bar->phys = at;
+		pci_dword(address, reg, at);
 		if (bar->wide)
-			pci_write(address, PCI_BAR + 4 * n + 4, 4, bar->phys >> 32);
+			pci_dword(address, reg + 4, at >> 32);
 		return;
 	}
 }
 
 // Programs find device memory at its physical address, whether a driver runs the device or not.
-static void pci_place_all(const struct scan *scan)
+static void pci_place_all(void)
 {
-	for (struct device *dev = scan->first; dev; dev = dev->next)
-		for (uint32_t n = 0; n < 6; n++) {
-			struct pci_bar *bar = &to_pci(dev)->bar[n];
+	for (struct device *dev = found; dev; dev = dev->next)
+		for (struct pci_bar *bar = to_pci(dev)->bar; bar < to_pci(dev)->bar + 6; bar++) {
 			if (bar->io || !bar->bytes)
 				continue;
 			if (CONFIG_ON(BUS_PCI_ASSIGN) && !bar->phys)
-				pci_assign(scan, to_pci(dev), n);
+				pci_assign(to_pci(dev), bar);
 			if (bar->phys)
 				mem_map_device(bar->phys, bar->bytes);
 		}
 }
 
-static void pci_find_regions(void)
-{
-	const struct acpi_header *mcfg = acpi_table("MCFG", 0);
-	if (!mcfg)
-		return;
-	regions = (const struct region *)((const char *)mcfg + MCFG_REGIONS);
-	for (uint32_t left = mcfg->length; left >= MCFG_REGIONS + 16; left -= 16) {
-		const struct region *region = &regions[region_count];
-		if (region->first > region->last || !mem_map_device(region->base + ((uint64_t)region->first << 20),
-				(region->last - region->first + 1ul) << 20))
-			break;
-		region_count++;
-	}
-}
-
 static void pci_scan(void)
 {
-	struct scan *scan = kzalloc(sizeof(*scan));
-	if (!scan)
-		return log("PCI: no memory\n");
-	scan->tail = &scan->first;
-	scan->window_count = aml_windows(scan->windows, WINDOWS);
-	if (CONFIG_ON(BUS_PCI_ECAM))
-		pci_find_regions();
-	for (uint32_t i = 0; i < region_count; i++)
-		pci_segment(scan, regions[i].segment, regions[i].first, regions[i].last);
+	const struct acpi_header *mcfg = CONFIG_ON(BUS_PCI_ECAM) ? acpi_table("MCFG", 0) : NULL;
+	found_end = &found;
+	window_count = aml_windows(windows, ARRAY_SIZE(windows));
+	if (mcfg) {
+		regions = (const struct region *)((const char *)mcfg + MCFG_REGIONS);
+		for (uint32_t end = MCFG_REGIONS + sizeof(*regions); end <= mcfg->length; end += sizeof(*regions)) {
+			const struct region *region = &regions[region_count];
+			uint64_t first = region->first, last = region->last;
+			if (!mem_map_device(region->base + (first << 20), (last - first + 1) << 20))
+				break;
+			region_count++;
+			pci_segment(region->segment, first, last);
+		}
+	}
 	if (!region_count)
-		pci_segment(scan, 0, 0, 255);
-	pci_place_all(scan);
+		pci_segment(0, 0, 255);
+	pci_place_all();
 	classic.bus = pci_bus;
-	for (struct device *dev = scan->first, *next; dev; dev = next) {
+	for (struct device *dev = found, *next; dev; dev = next) {
 		next = dev->next;
 		registry_add(dev, TABLE_PCI);
 	}
-	kfree(scan, sizeof(*scan));
 }
 BUS_SCAN("10", pci_scan);

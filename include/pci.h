@@ -15,14 +15,15 @@ struct pci_bar {
 
 struct pci_dev {
 	struct device dev;	// first: to_pci()
-	struct pci_bar bar[6];	// a 64-bit BAR takes its index, the next one is absent
 	uint16_t msix, msi, pcie;	// offsets of these capabilities, 0 if absent
-	volatile uint32_t *msix_table;	// mapped by the first pci_irq
 	uint8_t line;		// GSI of INTx, 0xFF if none
-	uint16_t capability[PCI_CAPABILITIES];	// in the order of the list: offset << 8 | id; 0 behind the last
-	irq_handler handler;	// on INTx, NULL if none
+	volatile uint32_t *msix_table;	// mapped by the first pci_irq
+	irq_handler handler;	// on INTx
 	void *arg;
-	int vector;		// of the line, while there is a handler
+	struct pci_dev *sharer;	// next one on the same line
+	int vector;		// of the line
+	struct pci_bar bar[6];	// a 64-bit BAR takes its index, the next one is absent
+	uint16_t capability[PCI_CAPABILITIES];	// in the order of the list: offset << 8 | id; 0 behind the last
 };
 
 static inline struct pci_dev *to_pci(struct device *dev)
@@ -31,7 +32,8 @@ static inline struct pci_dev *to_pci(struct device *dev)
 }
 
 // Configuration space; `width` 1, 2 or 4 bytes, `offset` aligned to it.  `address` as in struct device, so that any
-// function can be named, present or not (reads as all ones).
+// function can be named, present or not (reads as all ones).  A write of less than a dword writes back what it read
+// beside it, which clears status bits there.
 uint32_t pci_read(uint32_t address, uint32_t offset, uint32_t width);
 void pci_write(uint32_t address, uint32_t offset, uint32_t width, uint32_t value);
 
