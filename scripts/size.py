@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """size.py BUILD [--symbols]: what each source file adds to kernel.bin, from the linker's map and the symbol table.
 
-Strings that several files share are stored once; their bytes are spread over those that use them.
+A string that several files share is stored once and counted for the first of them.
 """
 import re
 import sys
@@ -13,14 +13,7 @@ from elftools.elf.elffile import ELFFile
 IN_IMAGE = (".head", ".text", ".rodata")
 OUTPUT_SECTION = re.compile(r"^(\.\S+)(?:\s|$)")
 PIECE = re.compile(r"^ (\.\S+)\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)\s+(\S.*)$")
-BEFORE = re.compile(r"^\s+0x([0-9a-f]+) \(size before relaxing\)$")
 OBJECT = re.compile(r"kernel\.elf\.p/(.*)\.o$")
-
-
-class Piece:
-	def __init__(self, address, size, source):
-		self.address, self.size, self.source = address, size, source
-		self.weight = None	# bytes before equal strings were merged
 
 
 def source_of(name):
@@ -35,7 +28,7 @@ def source_of(name):
 
 
 def pieces(map_file):
-	"""The input sections that reached kernel.bin."""
+	"""(address, bytes, source) of the input sections that reached kernel.bin."""
 	text = map_file.read_text()
 	text = text[text.index("Linker script and memory map"):]
 	text = re.sub(r"^( \.\S+)\n\s+(?=0x)", r"\1 ", text, flags=re.M)	# long names have a line of their own
@@ -43,38 +36,31 @@ def pieces(map_file):
 	for line in text.splitlines():
 		if (match := OUTPUT_SECTION.match(line)):
 			output = match[1]
-		elif (match := PIECE.match(line)):
-			if output in IN_IMAGE and int(match[3], 16):
-				found.append(Piece(int(match[2], 16), int(match[3], 16), source_of(match[4])))
-			elif output in IN_IMAGE:
-				found.append(Piece(int(match[2], 16), 0, source_of(match[4])))
-		elif (match := BEFORE.match(line)) and found:
-			found[-1].weight = int(match[1], 16)
-	merged = [piece for piece in found if piece.weight]
-	total, weights = sum(piece.size for piece in merged), sum(piece.weight for piece in merged)
-	for piece in merged:
-		piece.size = piece.weight * total / weights
-	return found
+		elif (match := PIECE.match(line)) and output in IN_IMAGE:
+			found.append((int(match[2], 16), int(match[3], 16), source_of(match[4])))
+	# Where equal strings were merged the map names too large a size.
+	ends = [start for start, _, _ in found[1:]] + [1 << 64]
+	return [(start, min(size, end - start) if end >= start else size, source) for (start, size, source), end in zip(found, ends)]
 
 
 def table(found, image_bytes):
-	files, folders = defaultdict(float), defaultdict(float)
-	for piece in found:
-		files[piece.source] += piece.size
-		folders[piece.source.split("/")[0]] += piece.size
+	files, folders = defaultdict(int), defaultdict(int)
+	for _, size, source in found:
+		files[source] += size
+		folders[source.split("/")[0]] += size
 	lines = []
 	for folder in sorted(folders, key=folders.get, reverse=True):
-		lines.append(f"{round(folders[folder]):7}  {folder}/")
+		lines.append(f"{folders[folder]:7}  {folder}/")
 		for name in sorted((n for n in files if n.startswith(folder + "/")), key=files.get, reverse=True):
-			lines.append(f"{round(files[name]):15}  {name.split('/')[1]}")
-	lines.append(f"{image_bytes - round(sum(files.values())):7}  alignment")
+			lines.append(f"{files[name]:15}  {name.split('/')[1]}")
+	lines.append(f"{image_bytes - sum(files.values()):7}  alignment")
 	lines.append(f"{image_bytes:7}  kernel.bin")
 	return lines
 
 
 def symbols(elf_file, found):
 	"""(bytes, name, source) of every function and constant that has a name."""
-	ranges = sorted((p.address, p.address + p.size, p.source) for p in found if not p.weight)
+	ranges = [(start, start + size, source) for start, size, source in found]
 	with open(elf_file, "rb") as file:
 		rows = set()
 		for symbol in ELFFile(file).get_section_by_name(".symtab").iter_symbols():
