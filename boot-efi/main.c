@@ -312,7 +312,7 @@ static EFI_STATUS tables_build(struct loader *loader)
 	if (map_identity(loader, 0, GIB4) &&
 	    map_identity(loader, (uint64_t)loader->loaded->ImageBase, loader->loaded->ImageSize))
 		return EFI_SUCCESS;
-	return refuse(loader, EFI_LOAD_ERROR, "this file is too large, or the firmware put it beyond 128 TiB");
+	return refuse(loader, EFI_LOAD_ERROR, "the firmware put this file where it can't be mapped");
 }
 
 // ---- The screen ---------------------------------------------------------------------------------------------------
@@ -478,7 +478,7 @@ static EFI_STATUS check_low_memory(struct loader *loader)
 	for (const struct boot_range *at = info->map; at < info->map + info->map_count; at++)
 		if (at->type == BOOT_RAM && at->base <= KERNEL_PHYS && at->base + at->bytes >= KERNEL_LIMIT)
 			return EFI_SUCCESS;
-	return refuse(loader, EFI_UNSUPPORTED, "this machine's firmware keeps memory between 1 and 2 MiB, where the kernel goes");
+	return refuse(loader, EFI_UNSUPPORTED, "the firmware uses memory between 1 and 2 MiB, where the kernel goes");
 }
 
 static EFI_STATUS prepare(struct loader *loader)

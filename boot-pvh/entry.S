@@ -58,3 +58,5 @@ gdt:	.quad 0
 gdt_pointer:
 	.word . - gdt - 1
 	.long gdt
+
+	.section .note.GNU-stack, "", @progbits

@@ -6,7 +6,7 @@
 #define TRAMPOLINE 0x8000	// where the other cores wake up, in real mode
 
 // ---- First page: entry, call table, then .data --------------------------------------------------------------
-	.section .head, "awx"
+	.section .head.entry, "awx"
 	.code64
 	.global kernel_entry
 kernel_entry:			// 0x100000: RDI = boot_info (or hvm_start_info), still packed
@@ -339,3 +339,5 @@ system_tsc:
 	or %rdx, %rax
 	pop %rdx
 	ret
+
+	.section .note.GNU-stack, "", @progbits

@@ -7,10 +7,9 @@
 #define ONLINE_US 200000u	// a core that has not come by then is given up
 #define DROP_US 100000u		// RESET waits so long for a core to leave the kernel
 
-extern const char trampoline[], trampoline_end[], trampoline_root[], system_smp_lock[], system_smp_lock_end[];
+extern const char trampoline[], trampoline_end[], trampoline_root[];
+void system_smp_lock(void), system_smp_lock_end(void);
 extern char __text_start[], __text_end[];
-extern uint64_t smp_stacks;
-extern uint32_t smp_stacks_count, smp_stack_stride;
 
 uint32_t smp_ticket;
 static uint32_t online;
@@ -162,7 +161,7 @@ static void idle_again(void)
 	idle(cpu);
 }
 
-static bool inside(uint64_t address, const char *start, const char *end)
+static bool inside(uint64_t address, const void *start, const void *end)
 {
 	return address >= (uint64_t)start && address < (uint64_t)end;
 }

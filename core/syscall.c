@@ -247,7 +247,7 @@ void syscall_init(void)
 		system_table[i] = system_nothing;
 	for (uint32_t i = 0; i < ARRAY_SIZE(functions); i++) {
 		uint32_t number = functions[i].number;
-		system_table[number] = functions[i].in_c ? system_c : functions[i].fn;
+		system_table[number] = functions[i].in_c ? system_c : (void (*)(void))functions[i].fn;
 		system_c_table[number] = (uint64_t)functions[i].fn;
 	}
 }

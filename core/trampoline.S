@@ -53,3 +53,5 @@ trampoline_root:
 page_root:
 	.long 0				// physical address of the top page table
 trampoline_end:
+
+	.section .note.GNU-stack, "", @progbits

@@ -111,7 +111,8 @@ static void too_many_pieces(void **state)
 static void at_the_end_of_addresses(void **state)
 {
 	const struct boot_range entries[] = {
-		{ 2 * MIB, 8 * MIB, BOOT_RAM, 1 }, { ~0ul - 0xFFF, 0x1000, BOOT_RESERVED, 1 }, { ~0ul - 0x7FF, 0x10000, BOOT_RAM, 1 },
+		{ 2 * MIB, 8 * MIB, BOOT_RAM, 1 }, { ~0ul - 0xFFF, 0x1000, BOOT_RESERVED, 1 },
+		{ ~0ul - 0x7FF, 0x10000, BOOT_RAM, 1 },
 	};
 	(void)state;
 	map(ARRAY_SIZE(entries), entries);
