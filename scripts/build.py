@@ -69,12 +69,13 @@ def choose_program(build):
 			path.write_bytes(content)
 
 
-def run(*command, quiet=False):
-	result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE if quiet else None,
-		stderr=subprocess.STDOUT if quiet else None, text=True, check=False)
+def run(*command):
+	"""Silent, unless it has something to say."""
+	result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+	if result.returncode or "warning" in result.stdout:
+		sys.stderr.write(result.stdout)
 	if result.returncode:
-		sys.stderr.write(result.stdout or "")
-		fail(f"{' '.join(str(c) for c in command[:2])} failed")
+		fail(f"{command[0]} failed")
 
 
 def set_up(build):
@@ -86,7 +87,7 @@ def set_up(build):
 	os.environ.setdefault("CC", wanted)
 	os.environ.setdefault("CXX", "clang++" if "clang" in wanted else "g++")
 	wipe = ["--wipe"] if (build / "meson-private").exists() else []
-	run("meson", "setup", *wipe, build, ROOT, f"-Dconfig={build}", quiet=True)
+	run("meson", "setup", *wipe, build, ROOT, f"-Dconfig={build}")
 	compiler.write_text(wanted)
 
 
