@@ -50,7 +50,8 @@ struct loader {
 // handover.S
 extern const uint64_t tsc_start;
 extern const uint8_t handover_code[], handover_end[];
-_Noreturn void handover(struct boot_info *info, const void *kernel, uint64_t bytes, const void *tables, const void *code);
+_Noreturn void handover(struct boot_info *info, const void *kernel, uint64_t bytes, const void *tables,
+	const void *code);
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system);
 
