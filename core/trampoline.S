@@ -35,6 +35,7 @@ trampoline:
 	imul smp_stack_stride, %eax
 	add smp_stacks, %rax
 	mov %rax, %rsp
+	mov %rax, %rdi			// core_main(stack)
 	mov $core_main, %eax
 	call *%rax
 2:	cli
