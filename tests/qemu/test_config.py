@@ -1,0 +1,103 @@
+"""Configurations and programs that can't be are refused with a sentence that says where; a second make does nothing."""
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, make
+
+KCONFIG = ROOT / "scripts" / "kconfig.py"
+
+
+@pytest.fixture
+def tree(tmp_path):
+	"""A copy of what scripts/kconfig.py reads, so that a test may add a defconfig."""
+	for path in ROOT.rglob("Kconfig"):
+		target = tmp_path / "tree" / path.relative_to(ROOT)
+		target.parent.mkdir(parents=True, exist_ok=True)
+		shutil.copy(path, target)
+	shutil.copytree(ROOT / "configs", tmp_path / "tree" / "configs")
+	(tmp_path / "tree" / "scripts").mkdir()
+	shutil.copy(KCONFIG, tmp_path / "tree" / "scripts")
+	return tmp_path / "tree"
+
+
+def kconfig(tree, *arguments):
+	return subprocess.run([tree / "scripts" / "kconfig.py", tree / "build", *arguments], cwd=tree, text=True,
+		capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("text,message", [
+	("CONFIG_NET_VIRTIO=y\nCONFIG_NOPE=y\n", "configs/x_defconfig:2: unknown symbol CONFIG_NOPE"),
+	("CONFIG_SERIAL=m\n", "configs/x_defconfig:1: CONFIG_SERIAL=m: the value must be y or n"),
+	("CONFIG_NET=y\n", "configs/x_defconfig:1: CONFIG_NET can't be set"),
+	("CONFIG_SERIAL=y\n\nCONFIG_SERIAL=n\n", "configs/x_defconfig:3: CONFIG_SERIAL is already set in line 1"),
+	("# CONFIG_BUS_PCI is not set\nCONFIG_BUS_PCI_ECAM=y\n",
+		"configs/x_defconfig:2: CONFIG_BUS_PCI_ECAM=y has no effect: it depends on BUS_PCI"),
+	("CONFIG_SERIAL y\n", "configs/x_defconfig:1: neither"),
+])
+def test_wrong_defconfig(tree, text, message):
+	(tree / "configs" / "x_defconfig").write_text(text)
+	result = kconfig(tree, "sync", "x")
+	assert result.returncode and message in result.stderr
+	assert not (tree / "build" / ".config").exists()
+
+
+def test_unknown_defconfig_names_the_known(tree):
+	result = kconfig(tree, "sync", "nope")
+	assert result.returncode and "tiny" in result.stderr
+
+
+def test_changes_by_hand_stay_until_a_configuration_is_named(tree):
+	config = tree / "build" / ".config"
+	name = lambda: (tree / "build" / ".config.origin").read_text().splitlines()[0]	# noqa: E731
+	kconfig(tree, "sync")
+	assert name() == "name=qemu_q35"
+	config.write_text(config.read_text().replace("CONFIG_HID_PS2=y", "# CONFIG_HID_PS2 is not set"))
+	kconfig(tree, "sync")
+	assert name() == "name=qemu_q35+" and "CONFIG_HID_PS2=y" not in config.read_text()
+	kconfig(tree, "sync", "qemu_q35")
+	assert name() == "name=qemu_q35" and "CONFIG_HID_PS2=y" in config.read_text()
+
+
+def test_defconfigs_are_minimal(tree):
+	for path in (ROOT / "configs").glob("*_defconfig"):
+		kconfig(tree, "defconfig", path.name.removesuffix("_defconfig"))
+		kconfig(tree, "savedefconfig")
+		lines = [line for line in path.read_text().splitlines() if not line.startswith("# ") or line.endswith("is not set")]
+		assert (tree / "build" / "defconfig").read_text().splitlines() == lines, path
+
+
+def test_a_changed_defconfig_is_taken_over(tree):
+	kconfig(tree, "sync", "tiny")
+	path = tree / "configs" / "tiny_defconfig"
+	path.write_text(path.read_text() + "CONFIG_HID_PS2=y\n")
+	kconfig(tree, "sync")
+	assert "#define CONFIG_HID_PS2 1" in (tree / "build" / "generated" / "autoconf.h").read_text()
+
+
+def refused(folder, **choice):
+	arguments = [f"{name}={value}" for name, value in choice.items()]
+	result = subprocess.run(["make", "-C", ROOT, "image", f"O={folder}", *arguments], text=True, capture_output=True, check=False)
+	assert result.returncode
+	return result.stderr
+
+
+def test_wrong_programs(tmp_path):
+	folder = tmp_path / "build"
+	assert "No such file" in refused(folder, PROGRAM=tmp_path / "nothing")
+	(tmp_path / "empty").write_bytes(b"")
+	assert "is an empty file" in refused(folder, PROGRAM=tmp_path / "empty")
+	assert "not a static ELF program" in refused(folder, PROGRAM="/bin/true")
+	(tmp_path / "big").write_bytes(bytes(0x10001))
+	assert "at most 65536 fit" in refused(folder, PAYLOAD=tmp_path / "big")
+	assert "only one of them" in refused(folder, PROGRAM=tmp_path / "big", PAYLOAD=KCONFIG)
+
+
+def test_second_make_builds_nothing(images):
+	folder = images.folder("qemu_q35")
+	make("image", f"O={folder}")
+	before = {path: path.stat().st_mtime_ns for path in Path(folder).glob("[!.]*") if path.is_file()}
+	make("image", f"O={folder}")
+	assert before == {path: path.stat().st_mtime_ns for path in before}
