@@ -3,9 +3,13 @@
 // is consistent and complete: the bytes may be anything.  "a." = section of the ACPI Specification 6.4.
 #include <acpi.h>
 
-#define AML_BYTE 0x0A			// prefix of a constant (a.20.2.3)
+#define AML_BYTE 0x0A			// prefixes of constants (a.20.2.3)
+#define AML_DWORD 0x0C
+#define AML_QWORD 0x0E
 #define AML_PACKAGE 0x12		// a.20.2.5.4
 #define AML_S5 0x5F35535F		// "_S5_"
+#define AML_CBA 0x4142435F		// "_CBA"
+#define AML_RETURN 0xA4			// a.20.2.5.3
 
 // Resource descriptors (a.6.4.2, a.6.4.3).  The last three: tag, length, and what the addresses are of (a.6.4.3.5).
 #define RES_SMALL_FIRST 0x20		// what is below is reserved
@@ -84,6 +88,21 @@ uint32_t aml_windows(struct aml_window *out, uint32_t room)
 			next = aml_template(res + 12, search.end, next, out + room);
 	}
 	return next - out;
+}
+
+// A name with the address, or a method that does nothing but return it.
+uint64_t aml_ecam(void)
+{
+	struct aml_search search = { 0 };
+	const uint8_t *at;
+	while ((at = aml_find(&search, AML_CBA)) && search.end - at > 10) {
+		if (at[1] == AML_RETURN)
+			at += 2;	// behind the method's flags
+		uint32_t width = *at == AML_DWORD ? 4 : *at == AML_QWORD ? 8 : 0;
+		if (width)
+			return aml_number(at + 1, width);
+	}
+	return 0;
 }
 
 // Takes a constant of one byte; out of range if there is none.

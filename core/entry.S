@@ -1,16 +1,14 @@
 // The kernel's first page, its first instructions, and every place where C's calling convention is not spoken:
 // the call table of programs, interrupts, and the start of the other cores.
 
-#define PAGE 4096
 #define EARLY_STACK 0x1F4000	// 16 KiB below it, until the program runs
-#define TRAMPOLINE 0x8000	// where the other cores wake up, in real mode
 
 // ---- First page: entry, call table, then .data --------------------------------------------------------------
 	.section .head.entry, "awx"
 	.code64
 	.global kernel_entry
-kernel_entry:			// 0x100000: RDI = boot_info (or hvm_start_info), still packed
-	jmp spread
+kernel_entry:			// 0x100000: RDI = boot_info (or hvm_start_info)
+	jmp start
 	.balign 8
 	.ascii "Ingot\0\0\0"
 
@@ -27,37 +25,17 @@ call_table:			// docs/abi.md; the second and the last may be replaced by program
 native_pointer:
 	.quad 0			// 0x100050: the native interface, for flat programs
 
-// Move the sections from where kernel.bin has them to their pages: the last one first, from its end.
-spread:
-	mov $EARLY_STACK, %esp
+start:	mov $EARLY_STACK, %esp
 	mov %rdi, %rdx
-	std
-	mov $__packed_rodata - 8, %esi
-	mov $__rodata_start - 8, %edi
-	mov $__rodata_end, %ecx
-	call move_up
-	mov $__packed_text - 8, %esi
-	mov $__text_start - 8, %edi
-	mov $__text_end, %ecx
-	call move_up
-	cld
 	mov $__bss_start, %edi
 	mov $__bss_end, %ecx
 	sub %edi, %ecx
 	shr $3, %ecx
 	xor %eax, %eax
+	cld
 	rep stosq
 	mov %rdx, %rdi
-	mov $kernel_main, %eax
-	call *%rax
-move_up:			// ESI, EDI = 8 bytes before the source and the target, ECX = end of the target
-	sub $8, %ecx
-	sub %edi, %ecx
-	add %ecx, %esi
-	add %ecx, %edi
-	shr $3, %ecx
-	rep movsq
-	ret
+	jmp kernel_main
 
 // ---- Interrupts -------------------------------------------------------------------------------------------------
 // core/irq.c builds a stub of 8 bytes for each vector: an error code of 0 where the CPU pushes none, and a call

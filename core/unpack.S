@@ -1,0 +1,75 @@
+// kernel.bin as it lies on disk: this stub, and behind it the kernel's image packed by scripts/pack.py in the format
+// NRV2B (8-bit) of the UCL library.  The loader enters here, at 1 MiB with RDI = boot_info; the stub moves itself and
+// the packed image out of the way, unpacks to 1 MiB and enters the kernel.  Nothing but RDI, and a stack outside 1 to
+// 2 MiB, is needed.
+	.set HERE, 0x100000
+	.set AWAY, 0x1A0000
+
+	.text
+	.code64
+start:	jmp 1f
+	.balign 4
+bytes:	.long 0				// of kernel.bin; filled in by pack.py
+1:	push %rdi
+	mov $HERE, %esi
+	mov $AWAY, %edi
+	mov bytes - start(%rsi), %ecx
+	cld
+	rep movsb
+	lea unpack - start + AWAY, %eax
+	jmp *%rax
+
+// RSI = packed, RDI = image, RBP = last offset (negative), BL = bits, of which the last 1 is a marker.
+unpack:	mov $packed - start + AWAY, %esi
+	mov $HERE, %edi
+	or $-1, %rbp
+	mov $0x80, %bl
+	jmp next
+literal:
+	movsb
+next:	call bit
+	jc literal
+	mov $1, %eax
+2:	call bit
+	adc %eax, %eax
+	call bit
+	jnc 2b
+	xor %ecx, %ecx
+	sub $3, %eax
+	jb same				// the offset of the last match
+	shl $8, %eax
+	lodsb
+	not %eax
+	test %eax, %eax
+	jz done
+	movslq %eax, %rbp
+same:	call bit
+	adc %ecx, %ecx
+	call bit
+	adc %ecx, %ecx
+	jnz 4f
+	inc %ecx
+3:	call bit
+	adc %ecx, %ecx
+	call bit
+	jnc 3b
+	add $2, %ecx
+4:	cmp $-0xD00, %rbp
+	adc $1, %ecx
+	push %rsi
+	lea (%rdi, %rbp), %rsi
+	rep movsb
+	pop %rsi
+	jmp next
+bit:	add %bl, %bl
+	jnz 5f
+	mov (%rsi), %bl
+	inc %rsi
+	adc %bl, %bl
+5:	ret
+done:	mov $HERE, %eax
+	pop %rdi
+	jmp *%rax
+packed:
+
+	.section .note.GNU-stack, "", @progbits
