@@ -23,6 +23,10 @@ efi_entry:
 	mov %r8, %rdx
 	jmp _start
 
+	.global _entry
+_entry:				// what newer GNU-EFI's start calls; in 3.0.15 it is efi_main
+	jmp efi_main
+
 // handover(info, kernel, kernel_bytes, tables, code): everything lies below 4 GiB and outside 1 to 2 MiB, the stack
 // goes down from `info`, `code` is a copy of handover_code, `tables` are one table of level 5 and, behind it, that of
 // level 4.  From the second MOV to CR3 on nothing of the firmware's is used: its tables, stack, descriptors or this
