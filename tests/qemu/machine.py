@@ -94,7 +94,7 @@ class Machine:
 
 	def __init__(self, work, *, firmware="bios", machine="q35", image=None, efi=None, kernel=None, module=None,
 			append="", cores=1, smp=None, memory="256M", cpu="max", display=False, disks=(), nets=(), args=(),
-			watch=True):
+			watch=True, boot_device="ide-hd"):
 		self.work = Path(work)
 		self.work.mkdir(parents=True, exist_ok=True)
 		self.log = self.work / "guest.log"
@@ -105,6 +105,7 @@ class Machine:
 		self.watched = False
 		self.firmware = firmware
 		self.kernel = kernel
+		self.boot_device = boot_device	# holds `image` or `efi`
 		self.command = [QEMU, "-M", machine, "-accel", "tcg", "-cpu", cpu, "-m", str(memory), "-smp", smp or str(cores),
 			"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
 			"-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-D", str(self.log), "-S",
@@ -134,7 +135,7 @@ class Machine:
 				"-drive", f"if=pflash,unit=1,format=raw,file={self.work}/vars.fd"]
 		source = f"file={image}" if image else f"file=fat:{efi}"
 		self.command += ["-drive", f"if=none,id=boot,format=raw,snapshot=on,{source}",
-			"-device", "ide-hd,drive=boot,bootindex=0"]
+			"-device", f"{self.boot_device},drive=boot,bootindex=0"]
 
 	def _disk(self, number, disk):
 		options = disk.get("options", "")
