@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""size.py BUILD [--symbols]: what each source file adds to kernel.bin, from the linker's map and the symbol table.
+"""size.py BUILD [--symbols]: what each source file adds to the kernel, from the linker's map and the symbol table.
 
+All bytes are those in memory, code and constants; kernel.bin holds them packed.
 A string that several files share is stored once and counted for the first of them.
 """
 import re
@@ -43,7 +44,7 @@ def pieces(map_file):
 	return [(start, min(size, end - start) if end >= start else size, source) for (start, size, source), end in zip(found, ends)]
 
 
-def table(found, image_bytes):
+def table(found, packed_bytes):
 	files, folders = defaultdict(int), defaultdict(int)
 	for _, size, source in found:
 		files[source] += size
@@ -53,8 +54,8 @@ def table(found, image_bytes):
 		lines.append(f"{folders[folder]:7}  {folder}/")
 		for name in sorted((n for n in files if n.startswith(folder + "/")), key=files.get, reverse=True):
 			lines.append(f"{files[name]:15}  {name.split('/')[1]}")
-	lines.append(f"{image_bytes - sum(files.values()):7}  alignment")
-	lines.append(f"{image_bytes:7}  kernel.bin")
+	lines.append(f"{sum(files.values()):7}  code and constants")
+	lines.append(f"{packed_bytes:7}  kernel.bin, packed")
 	return lines
 
 
