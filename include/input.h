@@ -24,12 +24,15 @@ void input_scancode(struct keyboard *kbd, uint8_t code);
 // Drops it if the buffer is full.  Interrupt handler or poll.
 void input_push(uint8_t character);
 
-// For hardware whose interrupt could not be routed: called from b_input while nothing waits.  Lives for good.
-struct input_poll {
-	void (*poll)(struct input_poll *self);
-	struct input_poll *next;
+// What takes bytes from the hardware and pushes them: from an interrupt handler or from b_input while nothing waits
+// (one core at a time).  Lives for good.
+struct input_source {
+	void (*take)(void *self);
+	struct input_source *next;
 };
-void input_register_poll(struct input_poll *poll);
+// On the interrupt of this ISA line, or polled if that can't be routed.
+void input_attach(struct input_source *source, uint32_t line);
+void input_poll(struct input_source *source);
 
 // One character, 0 if none waits.  Any core.
 uint8_t input_read(void);

@@ -1,0 +1,152 @@
+// hid/serial.c - 16550 serial port at CONFIG_SERIAL_PORT, 115200 baud, 8N1: a console, and a keyboard.
+// QEMU: -serial on q35, pc and microvm.  Not done: flow control; UARTs on PCI.
+#include "serial_regs.h"
+#include <console.h>
+#include <driver.h>
+#include <input.h>
+#include <pio.h>
+
+#define PORT(reg) (CONFIG_SERIAL_PORT + SERIAL_##reg)
+#define IRQ (CONFIG_SERIAL_PORT & 0x100 ? 4 : 3)	// of COM1 and COM3, of COM2 and COM4
+// Reads of the line status that a transmitter gets for 16 characters (1.4 ms): 4 to 40 ms, as fast as the bus is.
+#define PATIENCE 20000
+#define SEQUENCE_WAIT 400	// reads in which the next character of a sequence comes (87 us)
+#define BYTES_MAX 256		// that one interrupt takes
+
+// Not allocated, as it is there before memory is.
+struct serial {
+	struct console con;
+	struct input_source source;
+	uint32_t patience;
+	uint8_t depth;		// of the FIFO; 0: there is no port
+	uint8_t room;		// characters that go out before the line status must be asked
+	uint8_t previous;	// character received
+};
+static struct serial port;
+
+// ---- Output ----
+
+// True if there is room for a character.  A transmitter that once was stuck is not waited for until it works again.
+static bool serial_room(void)
+{
+	for (uint32_t tries = port.patience; !port.room; tries--) {
+		if (pio_read8(PORT(LSR)) & SERIAL_LSR_EMPTY) {
+			port.patience = PATIENCE;
+			port.room = port.depth;
+		} else if (!tries) {
+			port.patience = 0;
+			return false;
+		}
+	}
+	port.room--;
+	return true;
+}
+
+// What a terminal does where a screen of ours obeys a control character.
+static const char sequences[] = "\0\x1B[H\x1B[J\0\x1B[C\0\r\n\0\b \b";
+static const uint8_t sequence[] = { [0x01] = 1, [0x02] = 8, [0x03] = 17, [0x0A] = 12, [0x0E] = 15 };
+
+static void serial_write(struct console *con, const char *text, size_t len)
+{
+	(void)con;
+	while (len--) {
+		uint8_t character = *text++;
+		const char *more = sequences + (character < sizeof(sequence) ? sequence[character] : 0);
+		if (*more)
+			character = *more++;
+		do {
+			if (!serial_room())
+				return;
+			pio_write8(PORT(DATA), character);
+		} while ((character = *more++));
+	}
+}
+
+// Register, value: a divisor, then the rest.  The FIFOs keep what they hold: what the firmware says and what is typed.
+static const uint8_t setup[][2] = {
+	{ SERIAL_IER, 0 },
+	{ SERIAL_LCR, SERIAL_LCR_DLAB }, { SERIAL_DATA, SERIAL_DIVISOR }, { SERIAL_IER, 0 }, { SERIAL_LCR, SERIAL_LCR_8N1 },
+	{ SERIAL_FCR, SERIAL_FCR_ENABLE },
+	{ SERIAL_MCR, SERIAL_MCR_DTR_RTS | SERIAL_MCR_OUT2 },
+};
+
+static int serial_probe(void)
+{
+	pio_write8(PORT(SCR), 0x5A);
+	if (pio_read8(PORT(SCR)) != 0x5A)
+		return E_NODEV;
+	for (uint32_t i = 0; i < ARRAY_SIZE(setup); i++)
+		pio_write8(CONFIG_SERIAL_PORT + setup[i][0], setup[i][1]);
+	port.depth = pio_read8(PORT(IIR)) >= SERIAL_IIR_FIFO ? SERIAL_FIFO : 1;
+	port.patience = PATIENCE;
+	port.con.write = serial_write;
+	console_register(&port.con);
+	return E_OK;
+}
+
+static const struct platform_driver serial = { "serial", serial_probe };
+CONSOLE_DRIVER(serial);
+
+// ---- Input ----
+
+// The next character, -1 if none comes within so many reads; nor does one from a port that has gone.
+static int serial_next(uint32_t tries)
+{
+	while (tries--) {
+		uint8_t status = pio_read8(PORT(LSR));
+		if (status == 0xFF)
+			break;
+		if (status & SERIAL_LSR_RECEIVED)
+			return pio_read8(PORT(DATA));
+	}
+	return -1;
+}
+
+static uint8_t serial_character(uint8_t character, uint8_t previous)
+{
+	if (character == '\r' || character == '\n')
+		return character == '\n' && previous == '\r' ? 0 : INPUT_ENTER;
+	return character == '\b' || character == 0x7F ? INPUT_BACKSPACE : character;
+}
+
+// Takes what has come.  An escape character that [ follows as fast as no typist can begins a sequence: arrows are
+// A to D (ECMA-48, 8.3.22 and 8.3.18 to 20), the others have no character here.
+static void serial_take(void *self)
+{
+	(void)self;
+	for (int left = BYTES_MAX; left > 0; left--) {
+		int character = serial_next(1);
+		if (character == 0x1B) {
+			character = serial_next(SEQUENCE_WAIT);
+			if (character == '[') {
+				do	// parameters are ' ' to '?'
+					character = serial_next(SEQUENCE_WAIT) - ' ';
+				while (--left && (uint32_t)character < 0x20);
+				character -= 'A' - ' ';
+				if ((uint32_t)character < 4)	// up, down, right, left
+					input_push((character ^ 2) + 2);
+				continue;
+			}
+			input_push(0x1B);
+		}
+		if (character < 0)
+			return;
+		input_push(serial_character(character, port.previous));
+		port.previous = character;
+	}
+	pio_write8(PORT(IER), 0);	// more waits: another edge for it
+	pio_write8(PORT(IER), SERIAL_IER_RECEIVED);
+}
+
+static int serial_input_probe(void)
+{
+	if (!port.depth)
+		return E_NODEV;
+	port.source.take = serial_take;
+	input_attach(&port.source, IRQ);
+	pio_write8(PORT(IER), SERIAL_IER_RECEIVED);
+	return E_OK;
+}
+
+static const struct platform_driver serial_keys = { "serial", serial_input_probe };
+PLATFORM_DRIVER(serial_keys);
