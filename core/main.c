@@ -1,7 +1,7 @@
 // The order of the boot.  Every stage says what it found; whoever sees it stop knows where.
 #include "core.h"
-#include <display.h>
 #include <driver.h>
+#include <framebuffer.h>
 
 extern char __bss_end[];
 extern uint64_t native_pointer;

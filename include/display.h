@@ -25,12 +25,3 @@ struct text_screen {
 
 // The driver has cleared the screen: registers it as a console.
 void text_register(struct text_screen *scr);
-
-// What the loader set up (struct boot_info); phys 0: none.  The core fills it in.
-struct framebuffer {
-	uint64_t phys;
-	uint32_t width, height;	// pixels
-	uint32_t pitch;		// pixels from line to line
-	uint32_t bits;		// per pixel
-};
-extern struct framebuffer boot_framebuffer;

@@ -2,6 +2,7 @@
 // QEMU: any display device with UEFI; VGA, virtio-vga, ... with the BIOS loader.  Not done: other pixel formats.
 #include <display.h>
 #include <driver.h>
+#include <framebuffer.h>
 #include <mem.h>
 #include "font.h"
 

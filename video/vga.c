@@ -3,6 +3,7 @@
 #include "vga_regs.h"
 #include <display.h>
 #include <driver.h>
+#include <framebuffer.h>
 #include <mem.h>
 #include <mmio.h>
 #include <pio.h>
