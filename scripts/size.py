@@ -1,57 +1,141 @@
 #!/usr/bin/python3
-"""size.py BUILD [--symbols]: what each source file adds to the kernel, from the linker's map and the symbol table.
+"""size.py BUILD [--symbols]: what each source file adds to the kernel.
 
-All bytes are those in memory, code and constants; kernel.bin holds them packed.
-A string that several files share is stored once and counted for the first of them.
+Code belongs to the file that the debug information names, also where the compiler has inlined it elsewhere; inline
+functions of headers belong to their users, strings to the first that refers to them.  All bytes are those in memory;
+kernel.bin holds them packed.
 """
-import re
+import os
+import struct
 import sys
+from bisect import bisect_right
 from collections import defaultdict
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
+ROOT = Path(__file__).resolve().parent.parent
 IN_IMAGE = (".head", ".text", ".rodata")
-OUTPUT_SECTION = re.compile(r"^(\.\S+)(?:\s|$)")
-PIECE = re.compile(r"^ (\.\S+)\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)\s+(\S.*)$")
-OBJECT = re.compile(r"kernel\.elf\.p/(.*)\.o$")
+OTHERS = "shared"	# what nothing claims: the linker's alignment, strings that only others' strings lead to
 
 
-def source_of(name):
-	"""kernel.elf.p/net_virtio_net.c.o -> net/virtio_net.c: Meson makes an underscore of a slash."""
-	match = OBJECT.search(name)
-	if not match:
-		return name
-	for folder in ("core", "boot-pvh", "bus", "net", "storage", "hid", "video"):
-		if match[1].startswith(folder + "_"):
-			return f"{folder}/{match[1][len(folder) + 1:]}"
-	return match[1]
+class Image:
+	"""The bytes of the kernel that lie in kernel.bin, and for each the source that it comes from."""
+
+	def __init__(self, elf):
+		self.sections = [(s["sh_addr"], s.data()) for s in map(elf.get_section_by_name, IN_IMAGE) if s]
+		self.sections.sort()
+		self.starts = [start for start, _ in self.sections]
+		self.owners = [[None] * len(data) for _, data in self.sections]
+
+	def place(self, address):
+		index = bisect_right(self.starts, address) - 1
+		if index >= 0 and address - self.starts[index] < len(self.owners[index]):
+			return index, address - self.starts[index]
+		return None
+
+	def claim(self, address, size, source):
+		if (place := self.place(address)):
+			owners, offset = self.owners[place[0]], place[1]
+			for at in range(offset, min(offset + size, len(owners))):
+				owners[at] = owners[at] or source
+
+	def owner(self, address):
+		place = self.place(address)
+		return self.owners[place[0]][place[1]] if place else None
+
+	def claim_strings(self):
+		"""Addresses are 32 bits wide, in code and in tables."""
+		for (_, data), owners in zip(self.sections, self.owners):
+			for offset in range(len(data) - 3):
+				if not owners[offset]:
+					continue
+				address, = struct.unpack_from("<I", data, offset)
+				if (place := self.place(address)) and not self.owners[place[0]][place[1]]:
+					end = self.sections[place[0]][1].find(b"\0", place[1])
+					self.claim(address, end + 1 - place[1], owners[offset])
+
+	def totals(self):
+		count = defaultdict(int)
+		for owners in self.owners:
+			for source in owners:
+				count[source or OTHERS] += 1
+		return count
 
 
-def pieces(map_file):
-	"""(address, bytes, source) of the input sections that reached kernel.bin."""
-	text = map_file.read_text()
-	text = text[text.index("Linker script and memory map"):]
-	text = re.sub(r"^( \.\S+)\n\s+(?=0x)", r"\1 ", text, flags=re.M)	# long names have a line of their own
-	found, output = [], None
-	for line in text.splitlines():
-		if (match := OUTPUT_SECTION.match(line)):
-			output = match[1]
-		elif (match := PIECE.match(line)) and output in IN_IMAGE:
-			found.append((int(match[2], 16), int(match[3], 16), source_of(match[4])))
-	# Where equal strings were merged the map names too large a size.
-	ends = [start for start, _, _ in found[1:]] + [1 << 64]
-	return [(start, min(size, end - start) if end >= start else size, source) for (start, size, source), end in zip(found, ends)]
+def source_names(program, directory):
+	"""The files of a line number program, relative to the tree; None for headers."""
+	folders = program["include_directory"]
+	five = program["version"] >= 5
+	names = {}
+	for index, entry in enumerate(program["file_entry"], 0 if five else 1):
+		folder = folders[entry.dir_index - (0 if five else 1)].decode() if five or entry.dir_index else ""
+		path = os.path.relpath(os.path.realpath(os.path.join(directory, folder, entry.name.decode())), ROOT)
+		names[index] = path if path.endswith((".c", ".S")) else None
+	return names
 
 
-def table(found, packed_bytes):
-	files, folders = defaultdict(int), defaultdict(int)
-	for _, size, source in found:
-		files[source] += size
-		folders[source.split("/")[0]] += size
+def claim_code(image, dwarf):
+	for unit in dwarf.iter_CUs():
+		program = dwarf.line_program_for_CU(unit)
+		if not program:
+			continue
+		top = unit.get_top_DIE().attributes
+		names = source_names(program, top["DW_AT_comp_dir"].value.decode() if "DW_AT_comp_dir" in top else "")
+		last, source = None, None
+		for entry in program.get_entries():
+			state = entry.state
+			if not state:
+				continue
+			if last is not None and source:
+				image.claim(last, state.address - last, source)
+			last = None if state.end_sequence else state.address
+			source = None if state.end_sequence else names.get(state.file) or source
+
+
+def object_sources(build):
+	"""Which source defines a constant, by its name, from the object files (Meson makes an underscore of a slash)."""
+	found = {}
+	for path in sorted((build / "kernel.elf.p").glob("*.o")):
+		folder, _, name = path.name.removesuffix(".o").partition("_")
+		with open(path, "rb") as file:
+			table = ELFFile(file).get_section_by_name(".symtab")
+			for symbol in table.iter_symbols() if table else ():
+				if symbol["st_size"] and symbol["st_shndx"] != "SHN_UNDEF":
+					found.setdefault(symbol.name, f"{folder}/{name}")
+	return found
+
+
+def symbols(elf):
+	for symbol in elf.get_section_by_name(".symtab").iter_symbols():
+		if symbol["st_size"] and symbol["st_info"]["type"] in ("STT_FUNC", "STT_OBJECT"):
+			yield symbol
+
+
+def read(build):
+	"""The image, and (bytes, name, source) of every function and constant that has a name."""
+	with open(build / "kernel.elf", "rb") as file:
+		elf = ELFFile(file)
+		image, homes, rows = Image(elf), object_sources(build), set()
+		claim_code(image, elf.get_dwarf_info())
+		for symbol in symbols(elf):
+			home = homes.get(symbol.name) or homes.get(symbol.name.split(".")[0])
+			if home:
+				image.claim(symbol["st_value"], symbol["st_size"], home)
+		image.claim_strings()
+		for symbol in symbols(elf):
+			if image.place(symbol["st_value"]):
+				rows.add((symbol["st_size"], symbol.name, image.owner(symbol["st_value"]) or OTHERS))
+	return image, sorted(rows, key=lambda row: (-row[0], row[1]))
+
+
+def table(files, packed_bytes):
+	folders = defaultdict(int)
+	for name, size in files.items():
+		folders[name.split("/")[0]] += size
 	lines = []
-	for folder in sorted(folders, key=folders.get, reverse=True):
-		lines.append(f"{folders[folder]:7}  {folder}/")
+	for folder in sorted(folders, key=lambda name: (name == OTHERS, -folders[name])):
+		lines.append(f"{folders[folder]:7}  {folder}" + ("/" if folder != OTHERS else ""))
 		for name in sorted((n for n in files if n.startswith(folder + "/")), key=files.get, reverse=True):
 			lines.append(f"{files[name]:15}  {name.split('/')[1]}")
 	lines.append(f"{sum(files.values()):7}  code and constants")
@@ -59,28 +143,15 @@ def table(found, packed_bytes):
 	return lines
 
 
-def symbols(elf_file, found):
-	"""(bytes, name, source) of every function and constant that has a name."""
-	ranges = [(start, start + size, source) for start, size, source in found]
-	with open(elf_file, "rb") as file:
-		rows = set()
-		for symbol in ELFFile(file).get_section_by_name(".symtab").iter_symbols():
-			start, size = symbol["st_value"], symbol["st_size"]
-			source = next((s for low, high, s in ranges if low <= start < high), None)
-			if size and source:
-				rows.add((size, symbol.name, source))
-	return sorted(rows, key=lambda row: (-row[0], row[1]))
-
-
 def main(args):
 	if not args:
 		sys.exit(__doc__)
 	build = Path(args[0])
-	found = pieces(build / "kernel.map")
-	print("\n".join(table(found, (build / "kernel.bin").stat().st_size)))
+	image, rows = read(build)
+	print("\n".join(table(image.totals(), (build / "kernel.bin").stat().st_size)))
 	if "--symbols" in args:
 		print("\nThe functions and constants in it:")
-		for size, name, source in symbols(build / "kernel.elf", found):
+		for size, name, source in rows:
 			print(f"{size:7}  {name:32} {source}")
 
 
