@@ -125,7 +125,7 @@ uint32_t pci_capability(const struct pci_dev *pci, uint32_t id, uint32_t from)
 
 volatile void *pci_map_bar(struct pci_dev *pci, uint32_t n)
 {
-	struct pci_bar *bar = &pci->bar[n];
+	const struct pci_bar *bar = pci->bar + n;
 	volatile void *at = NULL;
 	if (n < 6 && bar->phys && !bar->io)
 		at = mem_map_device(bar->phys, bar->bytes);
@@ -379,8 +379,9 @@ static bool pci_function(uint32_t address)
 	if (head[HEAD_COMMAND] & STATUS_CAPABILITIES)
 		pci_capabilities(pci, head[HEAD_CAPABILITY]);
 	dev->kind = pci->pcie ? DEVICE_PCIE : DEVICE_PCI;
-	pci->line = head[HEAD_LINE] & 0xFF00 ? head[HEAD_LINE] - 1 : 0xFF;
-	pci->line++;
+	pci->line = 0xFF;
+	if (head[HEAD_LINE] & 0xFF00 && (uint8_t)head[HEAD_LINE])	// has a pin, and firmware has given it a line
+		pci->line = head[HEAD_LINE];
 	uint32_t type = head[HEAD_TYPE] & TYPE_MASK;
 	if (!type)
 		memcpy(&dev->subvendor, &head[HEAD_SUBSYSTEM], 4);
@@ -450,22 +451,28 @@ static void pci_place_all(void)
 
 static void pci_scan(void)
 {
+	static struct region own;
 	const struct acpi_header *mcfg = CONFIG_ON(BUS_PCI_ECAM) ? acpi_table("MCFG", 0) : NULL;
+	uint32_t count = 1;
 	found_end = &found;
 	window_count = aml_windows(windows, ARRAY_SIZE(windows));
-	if (mcfg) {
+	if (mcfg && mcfg->length >= MCFG_REGIONS) {
 		regions = (const struct region *)((const char *)mcfg + MCFG_REGIONS);
-		for (uint32_t end = MCFG_REGIONS + sizeof(*regions); end <= mcfg->length; end += sizeof(*regions)) {
-			const struct region *region = &regions[region_count];
-			uint64_t first = region->first, last = region->last;
+		count = (mcfg->length - MCFG_REGIONS) / sizeof(*regions);
+	} else {
+		own.base = CONFIG_ON(BUS_PCI_ECAM) ? aml_ecam() : 0;
+		own.last = window_count ? windows->bus_last : 255;
+		regions = &own;
+	}
+	for (const struct region *region = regions; count--; region++) {
+		uint64_t first = region->first, last = region->last;
+		if (region->base) {
 			if (!mem_map_device(region->base + (first << 20), (last - first + 1) << 20))
 				break;
 			region_count++;
-			pci_segment(region->segment, first, last);
 		}
+		pci_segment(region->segment, first, last);
 	}
-	if (!region_count)
-		pci_segment(0, 0, 255);
 	pci_place_all();
 	classic.bus = pci_bus;
 	for (struct device *dev = found, *next; dev; dev = next) {

@@ -31,3 +31,6 @@ uint32_t aml_windows(struct aml_window *out, uint32_t room);
 
 // Sleep types of \_S5 for the PM1a and PM1b control registers; E_NODEV if there is no such package.
 int aml_s5(uint8_t *type_a, uint8_t *type_b);
+
+// Address of configuration space that a host bridge names by itself (_CBA) where there is no MCFG; 0: none.
+uint64_t aml_ecam(void);
