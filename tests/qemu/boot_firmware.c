@@ -18,7 +18,11 @@
 #define OPTIONS 4096		// load options: OPTIONS_TEXT
 #define BINARY_OPTIONS 8192
 #define DAMAGE 16384		// one bit of the loader's file is wrong, at each of the offsets DAMAGED
+#define HIGH_ACPI 32768		// ACPI's table lies above 4 GiB
+#define LOADER_HIGH 65536	// so does the loader
 #define PAIRS 200		// of pages, in the map's pieces and holes
+
+#define GIB4 0x100000000ull
 
 #ifndef DAMAGED
 #define DAMAGED 0
@@ -212,7 +216,7 @@ static uint64_t free_pages(void)
 	return pages;
 }
 
-// Takes, or gives back, all free memory but that from 1 to 2 MiB; a few pieces more than there are ranges.
+// Takes, or gives back, all free memory but where the loader shall go: from 1 to 2 MiB, or above 4 GiB.
 static void take_all(bool take)
 {
 	static struct { EFI_PHYSICAL_ADDRESS base; UINTN pages; } taken[256];
@@ -232,8 +236,10 @@ static void take_all(bool take)
 		EFI_PHYSICAL_ADDRESS base = at->PhysicalStart, end = base + at->NumberOfPages * 4096;
 		if (!is_free(at))
 			continue;
-		if (base <= 0x100000 && end > 0x100000)
+		if (has(LOADER_LOW) && base <= 0x100000 && end > 0x100000)
 			base = 0x200000;
+		if (has(LOADER_HIGH) && end > GIB4)
+			end = GIB4;
 		UINTN pages = base < end ? (end - base) / 4096 : 0;
 		if (pages && bs->AllocatePages(AllocateAddress, EfiLoaderData, pages, &base) == EFI_SUCCESS) {
 			taken[count].base = base;
@@ -296,12 +302,19 @@ static void screens(void)
 	}
 }
 
-static void old_acpi(void)
+static void acpi(void)
 {
 	static const EFI_GUID guid = ACPI_20_TABLE_GUID;
-	for (UINTN i = 0; i < system_table->NumberOfTableEntries; i++)
-		if (system_table->ConfigurationTable[i].VendorGuid.Data1 == guid.Data1)
-			system_table->ConfigurationTable[i].VendorGuid.Data1++;
+	EFI_PHYSICAL_ADDRESS page = GIB4 + GIB4 / 4;
+	for (UINTN i = 0; i < system_table->NumberOfTableEntries; i++) {
+		EFI_CONFIGURATION_TABLE *table = &system_table->ConfigurationTable[i];
+		if (table->VendorGuid.Data1 != guid.Data1)
+			continue;
+		if (has(OLD_ACPI))
+			table->VendorGuid.Data1++;
+		if (has(HIGH_ACPI) && bs->AllocatePages(AllocateAddress, EfiACPIReclaimMemory, 1, &page) == EFI_SUCCESS)
+			table->VendorTable = memcpy((void *)page, table->VendorTable, 36);
+	}
 }
 
 // ---- The loader ----
@@ -313,10 +326,10 @@ static void start(EFI_HANDLE self)
 	static const uint8_t binary[] = { 0x4E, 0xAC, 0x08, 0x81, 0x11, 0x9F, 0x59, 0x4D };
 	EFI_LOADED_IMAGE *loaded;
 	EFI_HANDLE image;
-	if (has(LOADER_LOW))
+	if (has(LOADER_LOW | LOADER_HIGH))
 		take_all(true);
 	EFI_STATUS status = bs->LoadImage(FALSE, self, NULL, loader, loader_end - loader, &image);
-	if (has(LOADER_LOW))
+	if (has(LOADER_LOW | LOADER_HIGH))
 		take_all(false);
 	if (status != EFI_SUCCESS) {
 		line("load", status);
@@ -350,8 +363,8 @@ static void prepare(void)
 	EFI_PHYSICAL_ADDRESS base = 0x180000;
 	if (has(EDID | SWAPPED))
 		screens();
-	if (has(OLD_ACPI))
-		old_acpi();
+	if (has(OLD_ACPI | HIGH_ACPI))
+		acpi();
 	if (has(NO_CONSOLE))
 		system_table->ConOut = NULL;
 	if (has(KERNEL_TAKEN))

@@ -15,8 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 GNU_EFI = Path("/usr/lib")
 SCRIPT = "elf_x86_64_efi.lds"
-SECTIONS = [".text", ".sdata", ".data", ".rodata", ".dynamic", ".dynsym", ".rel", ".rela", ".rel.*", ".rela.*",
-	".areloc", ".reloc"]
+SECTIONS = [".text", ".sdata", ".data", ".rodata", ".dynamic", ".dynsym", ".rel", ".rela", ".rel.*", ".rela.*", ".reloc"]
 # As in boot-efi/meson.build.
 FLAGS = ["-Wall", "-Wextra", "-Werror", "-std=gnu11", "-ffreestanding", "-mno-red-zone", "-mgeneral-regs-only",
 	"-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-strict-aliasing", "-fcf-protection=none",
@@ -28,10 +27,10 @@ PROBE_FLAGS = [*FLAGS, "-O1", "-fno-pic", "-fno-pie", "-mcmodel=small", "-nostdl
 	"-Wl,--oformat=binary"]
 PROGRAM = bytes(i * i % 251 for i in range(70001))
 MIB, GIB = 1 << 20, 1 << 30
-RAM = 1
+RAM, ACPI = 1, 3
 # Settings of boot_firmware.c.
 (EDID, STALE, STUCK, PIECES, HOLES, LEVELS, LOADER_LOW, KERNEL_TAKEN, NO_MEMORY, NO_CONSOLE, SWAPPED, OLD_ACPI,
-	OPTIONS, BINARY_OPTIONS, DAMAGE) = (1 << i for i in range(15))
+	OPTIONS, BINARY_OPTIONS, DAMAGE, HIGH_ACPI, LOADER_HIGH) = (1 << i for i in range(17))
 
 
 def run(*command):
@@ -238,6 +237,14 @@ def test_unknown_mode_5_levels_and_loader_in_the_kernels_place(loader, start, tm
 	assert "5 levels" in output
 	assert screen(told) == (1024, 768, 32)
 	assert told.arguments == ""
+
+
+def test_tables_and_loader_above_4_gib(loader, start, tmp_path):
+	output = boot_probe(start(loader.inside(HIGH_ACPI | LOADER_HIGH, tmp_path), memory="6G"))
+	told = check(output)
+	assert int(re.search(r"^loader=(\w+)$", output, re.M)[1], 16) >= 4 * GIB
+	assert told.rsdp == 5 * GIB
+	assert (5 * GIB, 4096, ACPI) in told.ranges
 
 
 def test_too_many_ranges_other_pixels_old_acpi(loader, start, tmp_path):
