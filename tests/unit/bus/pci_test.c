@@ -534,8 +534,9 @@ static void handler(void *arg)
 static void msix(void **state)
 {
 	static const uint8_t ids[] = { CAP_MSI, CAP_MSIX };
-	static volatile uint32_t table[16];
-	struct fake_mmio memory = { .base = table, .bytes = sizeof(table), .phys = 0xFEB00800 };
+	static volatile uint32_t bar[1024];
+	volatile uint32_t *table = bar + 0x800 / 4;
+	struct fake_mmio memory = { .base = bar, .bytes = sizeof(bar), .phys = 0xFEB00000 };
 	uint32_t one = 1;
 	regions_set(1);
 	fake_cores = 4;
@@ -546,10 +547,6 @@ static void msix(void **state)
 	fn->config[20] |= 3 << 16;		// 4 entries
 	fn->fixed[20] = 0x07FFFFFF;
 	fn->config[21] = 0x800 | 1;
-	// The fake maps only the table: let the BAR begin there.
-	memory.phys = 0xFEB00000;
-	memory.base = (char *)table - 0x800;
-	memory.bytes = 0x800 + sizeof(table);
 	for (uint32_t i = 0; i < 4; i++)
 		table[4 * i + 3] = 1;
 	pci_scan();
