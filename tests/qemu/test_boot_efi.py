@@ -13,9 +13,11 @@ from machine import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-GNU_EFI = Path("/usr/lib")
-SCRIPT = "elf_x86_64_efi.lds"
-SECTIONS = [".text", ".sdata", ".data", ".rodata", ".dynamic", ".dynsym", ".rel", ".rela", ".rel.*", ".rela.*", ".reloc"]
+START = "crt0-efi-x86_64.o"
+GNU_EFI = next((path for path in map(Path, ("/usr/lib", "/usr/lib/x86_64-linux-gnu/gnuefi")) if (path / START).exists()),
+	Path("/usr/lib"))
+SECTIONS = [".text", ".sdata", ".data", ".rodata", ".dynamic", ".dynsym", ".rel", ".rela", ".rel.*", ".rela.*",
+	".reloc"]
 # As in boot-efi/meson.build.
 FLAGS = ["-Wall", "-Wextra", "-Werror", "-std=gnu11", "-ffreestanding", "-mno-red-zone", "-mgeneral-regs-only",
 	"-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-strict-aliasing", "-fcf-protection=none",
@@ -45,7 +47,7 @@ def to_efi(shared, out):
 
 def link(out, entry, *objects):
 	run("gcc", "-nostdlib", "-shared", "-Wl,-Bsymbolic", "-Wl,-z,nocombreloc", "-Wl,-z,noexecstack",
-		"-Wl,--build-id=none", f"-Wl,-e,{entry}", f"-Wl,-T,{GNU_EFI / SCRIPT}", GNU_EFI / "crt0-efi-x86_64.o", *objects,
+		"-Wl,--build-id=none", f"-Wl,-e,{entry}", f"-Wl,-T,{GNU_EFI / 'elf_x86_64_efi.lds'}", GNU_EFI / START, *objects,
 		f"-L{GNU_EFI}", "-lgnuefi", "-o", out)
 
 
