@@ -245,6 +245,8 @@ class Machine:
 				if seconds:
 					time.sleep(min(seconds, 0.02))
 				return taken
+			if self.output.endswith("\r"):	# its newline may come alone
+				self.output, data = self.output[:-1], b"\r" + data
 			self.output += data.decode("utf-8", "replace").replace("\r\n", "\n")
 			taken = True
 		return taken
