@@ -14,8 +14,8 @@ from machine import Machine
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 START = "crt0-efi-x86_64.o"
-GNU_EFI = next((path for path in map(Path, ("/usr/lib", "/usr/lib/x86_64-linux-gnu/gnuefi")) if (path / START).exists()),
-	Path("/usr/lib"))
+PLACES = [Path("/usr/lib"), Path("/usr/lib/x86_64-linux-gnu/gnuefi")]
+GNU_EFI = next((path for path in PLACES if (path / START).exists()), PLACES[0])
 SECTIONS = [".text", ".sdata", ".data", ".rodata", ".dynamic", ".dynsym", ".rel", ".rela", ".rel.*", ".rela.*",
 	".reloc"]
 # As in boot-efi/meson.build.
