@@ -41,6 +41,10 @@ test:
 test-long: export INGOT_LONG := 1
 test-long: test
 
+bench:
+	$S/setup build run
+	$S/bench.py $(DIR)
+
 check:
 	$S/setup build run test
 	$S/lint.py

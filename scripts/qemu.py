@@ -111,7 +111,6 @@ def run(build):
 	line = command(build)
 	if sys.stdin.isatty():
 		print("Ctrl-A X leaves, Ctrl-A C switches to QEMU's monitor.", flush=True)
-		os.execvp(line[0], line)
 	os.execvp(line[0], line)
 
 
@@ -123,6 +122,7 @@ def debug(build):
 	line[line.index("-serial") + 1] = f"file:{escape(log)}"
 	line += ["-S", "-chardev", f"socket,path={escape(socket)},server=on,wait=off,id=gdb", "-gdb", "chardev:gdb"]
 	print(f"Serial output: {log}", flush=True)
+	signal.signal(signal.SIGINT, lambda *_: None)	# Ctrl-C is for gdb
 	with subprocess.Popen(line, stdin=subprocess.DEVNULL, start_new_session=True) as guest:
 		for _ in range(50):
 			if socket.exists() or guest.poll() is not None:
