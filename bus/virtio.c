@@ -20,7 +20,7 @@
 #define QUEUE_DESC REG(0x20, 4, 0x80)
 #define QUEUE_DRIVER REG(0x28, 4, 0x90)
 #define QUEUE_DEVICE REG(0x30, 4, 0xA0)
-#define HIGH 0x404		// upper half of a 64-bit register
+#define HIGH 0x404		// from the lower to the upper half of a 64-bit register
 #define PCI_NOTIFY_OFF 0x1E
 #define MMIO_NOTIFY 0x50
 
@@ -28,6 +28,10 @@
 #define STATUS_DRIVER 2
 #define STATUS_DRIVER_OK 4
 #define STATUS_FEATURES_OK 8
+#define STATUS_KNOWN (STATUS_ACKNOWLEDGE | STATUS_DRIVER)
+
+#define RESET_US 1000000
+#define TRIES 16		// a configuration that changes all the time is believed then
 
 // With PCI alone a register is one instruction; with both transports a call is the shorter way.
 #if CONFIG_ON(BUS_VIRTIO_MMIO)
@@ -36,32 +40,35 @@
 #define REG_ACCESS inline __attribute__((always_inline))
 #endif
 
+static inline bool is_mmio(const struct virtio_dev *vdev)
+{
+	return CONFIG_ON(BUS_VIRTIO_MMIO) && (!CONFIG_ON(BUS_VIRTIO_PCI) || vdev->mmio);
+}
+
+static inline uint32_t read_width(const volatile uint8_t *at, uint32_t width)
+{
+	return width == 1 ? mmio_read8(at) : width == 2 ? mmio_read16(at) : mmio_read32(at);
+}
+
 static REG_ACCESS uint32_t reg_read(const struct virtio_dev *vdev, uint32_t reg)
 {
-	const volatile uint8_t *at = vdev->common;
-	if (CONFIG_ON(BUS_VIRTIO_MMIO) && vdev->mmio)
-		return mmio_read32(at + (uint8_t)(reg >> 8));
-	at += (uint8_t)reg;
-	return reg >> 16 == 1 ? mmio_read8(at) : reg >> 16 == 2 ? mmio_read16(at) : mmio_read32(at);
+	if (is_mmio(vdev))
+		return mmio_read32(vdev->common + (uint8_t)(reg >> 8));
+	return read_width(vdev->common + (uint8_t)reg, reg >> 16);
 }
 
 static REG_ACCESS void reg_write(const struct virtio_dev *vdev, uint32_t reg, uint32_t value)
 {
-	volatile uint8_t *at = vdev->common;
-	if (CONFIG_ON(BUS_VIRTIO_MMIO) && vdev->mmio)
-		at += (uint8_t)(reg >> 8);
-	else
-		at += (uint8_t)reg;
-	if ((CONFIG_ON(BUS_VIRTIO_MMIO) && vdev->mmio) || reg >> 16 == 4)
-		mmio_write32(at, value);
+	if (is_mmio(vdev))
+		mmio_write32(vdev->common + (uint8_t)(reg >> 8), value);
+	else if (reg >> 16 == 1)
+		mmio_write8(vdev->common + (uint8_t)reg, value);
 	else if (reg >> 16 == 2)
-		mmio_write16(at, value);
+		mmio_write16(vdev->common + (uint8_t)reg, value);
 	else
-		mmio_write8(at, value);
+		mmio_write32(vdev->common + (uint8_t)reg, value);
 }
 
-// The address of queue memory: identity-mapped (mem_alloc), and below 4 GiB; the upper half is not for granted in a
-// host test.
 static void reg_write_address(const struct virtio_dev *vdev, uint32_t reg, const volatile void *address)
 {
 	reg_write(vdev, reg, (uint32_t)(uintptr_t)address);
@@ -70,7 +77,7 @@ static void reg_write_address(const struct virtio_dev *vdev, uint32_t reg, const
 
 int virtio_reset(struct virtio_dev *vdev)
 {
-	uint64_t end = time_deadline(VIRTIO_RESET_US);
+	uint64_t end = time_deadline(RESET_US);
 	reg_write(vdev, STATUS, 0);
 	while (reg_read(vdev, STATUS))	// v.4.1.4.3.2
 		if (time_passed(end)) {
@@ -82,7 +89,6 @@ int virtio_reset(struct virtio_dev *vdev)
 
 int virtio_start(struct virtio_dev *vdev, uint64_t wanted)
 {
-	uint64_t offered;
 	if (!vdev->common) {
 		log(" legacy only");
 		return E_NOTSUP;
@@ -90,18 +96,17 @@ int virtio_start(struct virtio_dev *vdev, uint64_t wanted)
 	int rc = virtio_reset(vdev);
 	if (rc != E_OK)
 		return rc;
-	reg_write(vdev, STATUS, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
-	reg_write(vdev, DEVICE_FEATURE_SELECT, 1);
-	offered = (uint64_t)reg_read(vdev, DEVICE_FEATURE) << 32;
-	reg_write(vdev, DEVICE_FEATURE_SELECT, 0);
-	offered |= reg_read(vdev, DEVICE_FEATURE);
-	vdev->features = offered & (wanted | 1ul << VIRTIO_F_VERSION_1);
-	reg_write(vdev, DRIVER_FEATURE_SELECT, 0);
-	reg_write(vdev, DRIVER_FEATURE, vdev->features);
-	reg_write(vdev, DRIVER_FEATURE_SELECT, 1);
-	reg_write(vdev, DRIVER_FEATURE, vdev->features >> 32);
-	reg_write(vdev, STATUS, STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK);
-	if (virtio_has(vdev, VIRTIO_F_VERSION_1) && reg_read(vdev, STATUS) & STATUS_FEATURES_OK)
+	reg_write(vdev, STATUS, STATUS_KNOWN);
+	wanted |= 1ul << VIRTIO_F_VERSION_1;
+	for (uint32_t half = 2; half--;) {
+		reg_write(vdev, DEVICE_FEATURE_SELECT, half);
+		reg_write(vdev, DRIVER_FEATURE_SELECT, half);
+		uint32_t common = reg_read(vdev, DEVICE_FEATURE) & (uint32_t)(wanted >> 32 * half);
+		reg_write(vdev, DRIVER_FEATURE, common);
+		vdev->features = vdev->features << 32 | common;
+	}
+	reg_write(vdev, STATUS, STATUS_KNOWN | STATUS_FEATURES_OK);
+	if (reg_read(vdev, STATUS) & STATUS_FEATURES_OK && virtio_has(vdev, VIRTIO_F_VERSION_1))
 		return E_OK;
 	log(" features refused");
 	return E_IO;
@@ -109,20 +114,20 @@ int virtio_start(struct virtio_dev *vdev, uint64_t wanted)
 
 void virtio_ready(struct virtio_dev *vdev)
 {
-	reg_write(vdev, STATUS, STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK | STATUS_DRIVER_OK);
+	reg_write(vdev, STATUS, STATUS_KNOWN | STATUS_FEATURES_OK | STATUS_DRIVER_OK);
 }
 
-// One allocation: descriptors, available ring, used ring (v.2.7: 16, 2 and 4 bytes of alignment).  60 bytes between
+// One allocation: descriptors, available ring, used ring (v.2.7: 16, 2 and 4 bytes of alignment).  54 bytes between
 // the rings keep them out of each other's cache lines and put the used elements on 8-byte boundaries.
 static size_t virtq_bytes(uint32_t size)
 {
 	return 26 * size + 66;
 }
 
-int virtio_queue(struct virtio_dev *vdev, uint32_t index, uint32_t max_size, struct virtq *vq)
+int virtio_queue(struct virtio_dev *vdev, uint32_t index, uint32_t size, struct virtq *vq)
 {
 	reg_write(vdev, QUEUE_SELECT, index);
-	uint32_t limit = reg_read(vdev, QUEUE_SIZE_MAX), size = max_size;
+	uint32_t limit = reg_read(vdev, QUEUE_SIZE_MAX);
 	while (size > limit)
 		size /= 2;
 	if (size < 4)
@@ -130,69 +135,87 @@ int virtio_queue(struct virtio_dev *vdev, uint32_t index, uint32_t max_size, str
 	char *memory = mem_alloc(virtq_bytes(size), 64);
 	if (!memory)
 		return E_NOMEM;
-	*vq = (struct virtq){
-		.desc = (struct virtq_desc *)memory,
-		.ring = (uint16_t *)(memory + 16 * size + 4),
-		.used = (volatile uint64_t *)(memory + 18 * size + 64),
-		.size = size, .index = index, .quiet = 1, .event_index = virtio_has(vdev, VIRTIO_F_EVENT_IDX),
-		.wide = CONFIG_ON(BUS_VIRTIO_MMIO) && vdev->mmio, .doorbell = vdev->common + MMIO_NOTIFY,
-	};
-	for (uint32_t i = 0; i < size; i++)
-		vq->ring[i] = i;
-	virtq_arm(vq, false);
-	reg_write(vdev, QUEUE_SIZE, size);
-	reg_write_address(vdev, QUEUE_DESC, vq->desc);
-	reg_write_address(vdev, QUEUE_DRIVER, vq->ring - 2);
-	reg_write_address(vdev, QUEUE_DEVICE, (volatile char *)vq->used - 4);
-	if (CONFIG_ON(BUS_VIRTIO_PCI) && !(CONFIG_ON(BUS_VIRTIO_MMIO) && vdev->mmio)) {	// v.4.1.4.4
+	vq->desc = (struct virtq_desc *)memory;
+	vq->ring = (uint16_t *)(memory + 16 * size + 4);
+	vq->used = (volatile uint64_t *)(memory + 18 * size + 64);
+	vq->size = size;
+	vq->mask = size - 1;
+	vq->index = index;
+	vq->doorbell = vdev->common + MMIO_NOTIFY;
+	vq->wide = is_mmio(vdev);
+	if (CONFIG_ON(BUS_VIRTIO_PCI) && !is_mmio(vdev)) {	// v.4.1.4.4
 		uint64_t at = (uint64_t)mmio_read16(vdev->common + PCI_NOTIFY_OFF) * vdev->notify_multiplier;
-		if (at + 2 > vdev->notify_bytes) {
+		if (at + 2 > vdev->bytes[VIRTIO_NOTIFY]) {
 			virtio_queue_free(vq);
 			return E_INVAL;
 		}
 		vq->doorbell = vdev->notify + at;
 	}
+	reg_write(vdev, QUEUE_SIZE, size);
+	reg_write_address(vdev, QUEUE_DESC, memory);
+	reg_write_address(vdev, QUEUE_DRIVER, vq->ring - 2);
+	reg_write_address(vdev, QUEUE_DEVICE, (volatile char *)vq->used - 4);
 	reg_write(vdev, QUEUE_ENABLE, 1);
+	vq->event_index = virtio_has(vdev, VIRTIO_F_EVENT_IDX);
+	virtq_avail_flags(vq) = !vq->event_index;	// v.2.7.7: no interrupts
+	virtq_used_event(vq) = -1;
+	while (size--)
+		vq->ring[size] = size;
 	return E_OK;
 }
 
 void virtio_queue_free(struct virtq *vq)
 {
 	mem_free(vq->desc, virtq_bytes(vq->size));
-	vq->desc = NULL;
+	memset(vq, 0, sizeof(*vq));
 }
 
-uint64_t virtio_config(struct virtio_dev *vdev, uint32_t offset, uint32_t bytes)
+uint64_t virtio_config(struct virtio_dev *vdev, uint32_t field, uint32_t otherwise)
 {
-	volatile uint8_t *at = vdev->config + offset;
-	uint32_t generation;
+	uint32_t offset = (uint8_t)(field >> 8), width = field >> 16;
+	const volatile uint8_t *at = vdev->config + offset;
+	if (!virtio_has(vdev, (uint8_t)field) || offset + width > vdev->bytes[VIRTIO_CONFIG])
+		return otherwise;
 	uint64_t value;
-	if (offset + bytes > vdev->config_bytes)
-		return 0;
-	switch (bytes) {
-	case 1: return mmio_read8(at);
-	case 2: return mmio_read16(at);
-	case 4: return mmio_read32(at);
-	}
-	// Bounded: a device that changes it all the time is believed the last time.
-	for (uint32_t tries = 0; tries < 16; tries++) {
+	uint32_t generation, tries = TRIES;
+	do {
 		generation = reg_read(vdev, GENERATION);
-		value = mmio_read32(at) | (uint64_t)mmio_read32(at + 4) << 32;
-		if (generation == reg_read(vdev, GENERATION))
-			break;
-	}
+		value = read_width(at, width);
+		if (width == 8)
+			value |= (uint64_t)mmio_read32(at + 4) << 32;
+	} while (generation != reg_read(vdev, GENERATION) && --tries);
 	return value;
 }
 
-void virtq_arm(struct virtq *vq, bool on)
+// ---- Interrupts ----------------------------------------------------------------------------------------------
+
+void virtio_interrupt(void *arg)
 {
-	vq->quiet = !on;
-	if (vq->event_index)
-		virtq_used_event(vq) = vq->used_index - vq->quiet;
-	else
-		virtq_avail_flags(vq) = vq->quiet;	// v.2.7.7: VIRTQ_AVAIL_F_NO_INTERRUPT
-	barrier_store_load();
+	struct virtio_dev *vdev = arg;
+	vdev->handler(vdev->arg);
 }
+
+int virtio_irq(struct virtio_dev *vdev, struct virtq *vq, irq_handler handler, void *arg, uint32_t cpu)
+{
+	int rc = E_OK;
+	if (vdev->vector)
+		vdev->connect(vdev, VIRTIO_OFF, 0);
+	vdev->vector = 0;
+	vdev->handler = handler;
+	vdev->arg = arg;
+	if (handler && (rc = vdev->connect(vdev, vq->index, cpu)) > 0) {
+		vdev->vector = rc;
+		rc = E_OK;
+	}
+	vq->armed = vdev->vector;
+	if (vq->event_index)
+		virtq_used_event(vq) = vq->used_index - !vq->armed;
+	else
+		virtq_avail_flags(vq) = !vq->armed;
+	return rc;
+}
+
+// ---- Data path -----------------------------------------------------------------------------------------------
 
 void virtq_publish(struct virtq *vq)
 {
@@ -200,16 +223,11 @@ void virtq_publish(struct virtq *vq)
 	barrier();
 	virtq_avail_index(vq) = now;
 	vq->notified = now;
-	// An event that was just passed is 65535 buffers away.
-	virtq_used_event(vq) = vq->used_index - vq->quiet;
+	virtq_used_event(vq) = vq->used_index - !vq->armed;	// an event just passed is 65535 buffers away
 	barrier_store_load();
-	if (vq->event_index) {
-		uint16_t event = virtq_avail_event(vq);
-		if ((uint16_t)(now - event - 1) >= (uint16_t)(now - before))
-			return;
-	} else if (virtq_used_flags(vq) & 1) {	// VIRTQ_USED_F_NO_NOTIFY
+	if (vq->event_index ? (uint16_t)(now - virtq_avail_event(vq) - 1) >= (uint16_t)(now - before) :
+		virtq_used_flags(vq) & 1)	// v.2.7.9: VIRTQ_USED_F_NO_NOTIFY
 		return;
-	}
 	if (CONFIG_ON(BUS_VIRTIO_MMIO) && vq->wide)
 		mmio_write32(vq->doorbell, vq->index);
 	else
@@ -218,14 +236,15 @@ void virtq_publish(struct virtq *vq)
 
 bool virtq_reorder(struct virtq *vq)
 {
-	uint16_t *ring = vq->ring;
-	uint32_t mask = vq->size - 1;
-	uint32_t slot = vq->used_index & mask, id = (uint32_t)vq->used[slot];
-	for (uint16_t at = vq->used_index; at != vq->avail_index; at++)
-		if (ring[at & mask] == id) {
-			ring[at & mask] = ring[slot];
-			ring[slot] = id;
+	uint16_t *slot = &vq->ring[vq->used_index & vq->mask];
+	uint32_t id = (uint32_t)vq->used[vq->used_index & vq->mask];
+	for (uint32_t at = vq->used_index; at != vq->avail_index; at++) {
+		uint16_t *other = &vq->ring[at & vq->mask];
+		if (*other == id) {
+			*other = *slot;
+			*slot = id;
 			return true;
 		}
+	}
 	return false;
 }

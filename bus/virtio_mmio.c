@@ -1,4 +1,4 @@
-// Virtio over MMIO (v.4.2): the slots that the command line names (virtio_mmio.device=SIZE@ADDRESS:LINE), else those that
+// Virtio over MMIO (v.4.2): the slots that the command line names (virtio_mmio.device=SIZE@ADDRESS:LINE), and those that
 // ACPI does (devices LNRO0005).  "v." = section of the VIRTIO specification 1.2, "a." = of the ACPI Specification 6.4.
 #include <virtio.h>
 #include <acpi.h>
@@ -21,57 +21,48 @@ static void virtio_mmio_interrupt(void *arg)
 {
 	struct virtio_dev *vdev = arg;
 	mmio_write32(vdev->common + INTERRUPT_ACK, INTERRUPT_ALL);
-	vdev->handler(vdev->arg);
+	virtio_interrupt(vdev);
 }
 
 // Edge-triggered, whatever ACPI says: Firecracker's lines are, and a line that stays high until it is acknowledged has
 // its next edge then.  It may be high from before.
-static int virtio_mmio_irq(struct virtio_dev *vdev, uint32_t queue, irq_handler handler, void *arg, uint32_t cpu)
+static int virtio_mmio_connect(struct virtio_dev *vdev, uint32_t queue, uint32_t cpu)
 {
-	(void)queue;
-	if (vdev->vector) {
-		irq_mask(vdev->line, IRQ_ISA);
-		irq_free(vdev->vector);
-		vdev->vector = 0;
+	int vector = vdev->vector, rc = E_OK;
+	if (queue != VIRTIO_OFF) {
+		mmio_write32(vdev->common + INTERRUPT_ACK, INTERRUPT_ALL);
+		vector = irq_alloc(virtio_mmio_interrupt, vdev, cpu);
+		if (vector < 0 || (rc = irq_route(vdev->line, IRQ_ISA, vector)) == E_OK)
+			return vector;
 	}
-	if (!handler)
-		return E_OK;
-	vdev->handler = handler;
-	vdev->arg = arg;
-	mmio_write32(vdev->common + INTERRUPT_ACK, INTERRUPT_ALL);
-	int vector = irq_alloc(virtio_mmio_interrupt, vdev, cpu);
-	if (vector < 0)
-		return vector;
-	int rc = irq_route(vdev->line, IRQ_ISA, vector);
-	if (rc == E_OK)
-		vdev->vector = vector;
-	else
-		irq_free(vector);
+	irq_mask(vdev->line, IRQ_ISA);
+	irq_free(vector);
 	return rc;
 }
 
 static void virtio_mmio_slot(uint64_t phys, uint32_t line)
 {
 	volatile uint8_t *regs = mem_map_device(phys, SLOT_BYTES);
-	if (!regs || mmio_read32(regs + MAGIC_VALUE) != MAGIC || !mmio_read32(regs + DEVICE_ID))
+	if (!regs || mmio_read32(regs + MAGIC_VALUE) != MAGIC)
 		return;
-	struct virtio_dev *vdev = kzalloc(sizeof(*vdev));
+	uint32_t type = mmio_read32(regs + DEVICE_ID);
+	struct virtio_dev *vdev = type ? kzalloc(sizeof(*vdev)) : NULL;	// 0: nothing there (v.4.2.3.1.1)
 	if (!vdev)
 		return;
-	memcpy(vdev->id.name, "mmio ", 5);
-	for (uint32_t i = 0; i < 8; i++)
-		vdev->id.name[5 + i] = "0123456789abcdef"[phys >> (28 - 4 * i) & 15];
-	vdev->id.kind = DEVICE_VIRTIO_MMIO;
-	vdev->id.vendor = VIRTIO_VENDOR;
-	vdev->id.device = mmio_read32(regs + DEVICE_ID);
-	vdev->dev = &vdev->id;
-	vdev->mmio = true;
-	vdev->irq = virtio_mmio_irq;
-	vdev->line = line;
-	vdev->config = regs + CONFIG;
-	vdev->config_bytes = SLOT_BYTES - CONFIG;
 	if (mmio_read32(regs + VERSION) == 2)
 		vdev->common = regs;
+	vdev->config = regs + CONFIG;
+	vdev->bytes[VIRTIO_CONFIG] = SLOT_BYTES - CONFIG;
+	vdev->mmio = true;
+	vdev->line = line;
+	vdev->connect = virtio_mmio_connect;
+	vdev->dev = &vdev->id;
+	vdev->id.kind = DEVICE_VIRTIO_MMIO;
+	vdev->id.vendor = VIRTIO_VENDOR;
+	vdev->id.device = type;
+	memcpy(vdev->id.name, "mmio ", 5);
+	for (uint32_t i = 5; i < 13; i++, phys <<= 4)
+		vdev->id.name[i] = "0123456789abcdef"[phys >> 28 & 15];
 	registry_add(&vdev->id, TABLE_VIRTIO);
 }
 
@@ -79,35 +70,31 @@ static void virtio_mmio_slot(uint64_t phys, uint32_t line)
 static uint64_t virtio_mmio_number(const char **text)
 {
 	uint64_t value = 0;
-	uint32_t base = 10;
+	uint32_t base = 10, digit;
 	for (;; ++*text) {
-		uint32_t digit = **text | 0x20;
+		digit = **text | 0x20;
 		if (digit == 'x')
 			base = 16;
-		else if ((digit -= '0') < 10 || (digit -= 'a' - '0' - 10) - 10 < 6)
+		else if ((digit = digit > '9' ? digit - 'a' + 10 : digit - '0') < base)
 			value = value * base + digit;
 		else
 			return value;
 	}
 }
 
-static bool virtio_mmio_arguments(const char *text)
+static void virtio_mmio_arguments(const char *text)
 {
-	static const char name[] = "virtio_mmio.device=";
-	bool found = false;
-	for (; *text; text++) {
-		if (memcmp(text, name, sizeof(name) - 1))
+	static const char name[19] = "virtio_mmio.device=";
+	while (*text) {
+		if (memcmp(text++, name, sizeof(name)))
 			continue;
 		while (*text && *text++ != '@')
 			;
 		uint64_t phys = virtio_mmio_number(&text);
 		if (*text++ != ':')
-			break;
+			return;
 		virtio_mmio_slot(phys, virtio_mmio_number(&text));
-		text--;
-		found = true;
 	}
-	return found;
 }
 
 // Looks for the name and, behind it, for the encodings of its two resources.
@@ -124,16 +111,17 @@ static void virtio_mmio_acpi(const struct acpi_header *table)
 			phys = *(const uint32_t *)(at + 4);
 		} else if (phys && head == RES_INTERRUPT) {
 			virtio_mmio_slot(phys, *(const uint32_t *)(at + 5));
-			phys = 0;
-			named = false;
+			phys = named = 0;
 		}
 	}
 }
 
+// A slot is named in one of the two ways.
 static void virtio_mmio_scan(void)
 {
 	const struct acpi_header *table = acpi_table("DSDT", 0);
-	if (!virtio_mmio_arguments(boot.arguments) && table)
+	virtio_mmio_arguments(boot.arguments);
+	if (table)
 		virtio_mmio_acpi(table);
 }
 BUS_SCAN("20", virtio_mmio_scan);

@@ -5,74 +5,64 @@
 #include <mem.h>
 
 #define PCI_CAP_VENDOR 9
-#define CAP_TYPE 3	// v.4.1.4
-#define CAP_BAR 4
-#define CAP_OFFSET 8
-#define CAP_LENGTH 12
-#define CAP_MULTIPLIER 16
-enum { CFG_COMMON = 1, CFG_NOTIFY, CFG_ISR, CFG_DEVICE };
-#define COMMON_BYTES 0x38
+// Its dwords (v.4.1.4): type in byte 3 (VIRTIO_COMMON and its followers, from 1 on), BAR in byte 4, offset, length, and
+// for VIRTIO_NOTIFY the multiplier.
+enum { CAP_TYPE, CAP_BAR, CAP_OFFSET, CAP_LENGTH, CAP_MULTIPLIER, CAP_DWORDS };
+#define COMMON_BYTES 0x38	// v.4.1.4.3
 #define COMMON_QUEUE_SELECT 0x16
 #define COMMON_QUEUE_VECTOR 0x1A
-#define NO_VECTOR 0xFFFF
 
-#define DEVICE_MODERN 0x1040	// + type (v.4.1.2.1)
+#define DEVICE_TRANSITIONAL 0x1000	// v.4.1.2.1: the type is the subsystem id
+#define DEVICE_MODERN 0x1040		// + type
 #define DEVICE_LAST 0x107F
-#define DEVICE_TRANSITIONAL 0x1000	// the type is the subsystem id
-
-// Finds one of the four structures: the first capability of its type that lies within a BAR of the device.
-static volatile uint8_t *virtio_pci_find(struct pci_dev *pci, uint32_t type, uint32_t *bytes, uint32_t *cap)
-{
-	uint32_t at = 0;
-	while ((at = pci_capability(pci, PCI_CAP_VENDOR, at))) {
-		uint32_t address = pci->dev.address, bar = pci_read(address, at + CAP_BAR, 1);
-		uint64_t offset = pci_read(address, at + CAP_OFFSET, 4);
-		*bytes = pci_read(address, at + CAP_LENGTH, 4);
-		if (pci_read(address, at + CAP_TYPE, 1) != type || bar > 5 || offset + *bytes > pci->bar[bar].bytes)
-			continue;
-		volatile uint8_t *base = pci_map_bar(pci, bar);
-		*cap = at;
-		return base ? base + offset : NULL;
-	}
-	*bytes = 0;
-	return NULL;
-}
 
 static void virtio_pci_interrupt(void *arg)
 {
 	struct virtio_dev *vdev = arg;
-	if (mmio_read8(vdev->isr))	// v.4.1.4.5: the read acknowledges; lines are shared
-		vdev->handler(vdev->arg);
+	if (mmio_read8(vdev->isr))	// v.4.1.4.5: the read acknowledges; the line is shared
+		virtio_interrupt(vdev);
 }
 
-static int virtio_pci_irq(struct virtio_dev *vdev, uint32_t queue, irq_handler handler, void *arg, uint32_t cpu)
+static int virtio_pci_connect(struct virtio_dev *vdev, uint32_t queue, uint32_t cpu)
 {
 	struct pci_dev *pci = to_pci(vdev->dev);
-	if (vdev->vector) {
+	if (queue == VIRTIO_OFF) {
 		pci_irq_free(pci, 0, vdev->vector);
-		vdev->vector = 0;
-	}
-	if (!handler)
 		return E_OK;
-	vdev->handler = handler;
-	vdev->arg = arg;
-	int vector = pci->msix ? pci_irq(pci, 0, handler, arg, cpu) : pci_irq(pci, 0, virtio_pci_interrupt, vdev, cpu);
-	if (vector < 0)
-		return vector;
-	vdev->vector = vector;
-	if (pci->msix) {
+	}
+	int vector = pci_irq(pci, 0, pci->msix ? virtio_interrupt : virtio_pci_interrupt, vdev, cpu);
+	if (vector > 0 && pci->msix) {
 		mmio_write16(vdev->common + COMMON_QUEUE_SELECT, queue);
 		mmio_write16(vdev->common + COMMON_QUEUE_VECTOR, 0);
 	}
-	return E_OK;
+	return vector;
+}
+
+// Finds the four structures: for each the first capability of its type that lies within a BAR of the device.
+static void virtio_pci_find(struct virtio_dev *vdev, struct pci_dev *pci)
+{
+	volatile uint8_t **part = &vdev->common;	// notify, isr and config follow
+	uint32_t at = 0, cap[CAP_DWORDS];
+	while ((at = pci_capability(pci, PCI_CAP_VENDOR, at))) {
+		for (uint32_t i = 0; i < CAP_DWORDS; i++)
+			cap[i] = pci_read(pci->dev.address, at + 4 * i, 4);
+		uint32_t type = (cap[CAP_TYPE] >> 24) - 1, bar = (uint8_t)cap[CAP_BAR];
+		volatile uint8_t *base;
+		if (type > VIRTIO_CONFIG || part[type] || bar > 5 ||
+			(uint64_t)cap[CAP_OFFSET] + cap[CAP_LENGTH] > pci->bar[bar].bytes || !(base = pci_map_bar(pci, bar)))
+			continue;
+		part[type] = base + cap[CAP_OFFSET];
+		vdev->bytes[type] = cap[CAP_LENGTH];
+		if (type == VIRTIO_NOTIFY)
+			vdev->notify_multiplier = cap[CAP_MULTIPLIER];
+	}
+	if (vdev->bytes[VIRTIO_COMMON] < COMMON_BYTES || !vdev->notify || !vdev->isr)
+		vdev->common = NULL;
 }
 
 static int virtio_pci_probe(struct device *dev, const struct dev_id *row)
 {
-	struct pci_dev *pci = to_pci(dev);
-	uint32_t bytes, cap;
 	(void)row;
-	uint32_t type = dev->device >= DEVICE_MODERN ? dev->device - DEVICE_MODERN : dev->subdevice;
 	if (dev->device < DEVICE_TRANSITIONAL || dev->device > DEVICE_LAST)
 		return E_NODEV;
 	struct virtio_dev *vdev = kzalloc(sizeof(*vdev));
@@ -80,20 +70,13 @@ static int virtio_pci_probe(struct device *dev, const struct dev_id *row)
 		return E_NOMEM;
 	vdev->dev = dev;
 	vdev->id = *dev;
-	vdev->id.device = type;
-	vdev->irq = virtio_pci_irq;
-	vdev->config = virtio_pci_find(pci, CFG_DEVICE, &vdev->config_bytes, &cap);
-	vdev->isr = virtio_pci_find(pci, CFG_ISR, &bytes, &cap);
-	vdev->notify = virtio_pci_find(pci, CFG_NOTIFY, &vdev->notify_bytes, &cap);
-	if (vdev->notify)
-		vdev->notify_multiplier = pci_read(dev->address, cap + CAP_MULTIPLIER, 4);
-	vdev->common = virtio_pci_find(pci, CFG_COMMON, &bytes, &cap);
-	if (bytes < COMMON_BYTES || !vdev->notify || !vdev->isr)
-		vdev->common = NULL;
-	pci_enable(pci);
+	vdev->id.device = dev->device >= DEVICE_MODERN ? dev->device - DEVICE_MODERN : dev->subdevice;
+	vdev->connect = virtio_pci_connect;
+	virtio_pci_find(vdev, to_pci(dev));
+	pci_enable(to_pci(dev));
 	int rc = registry_match(&vdev->id, TABLE_VIRTIO);
 	if (rc != E_OK) {
-		pci_disable(pci);
+		pci_disable(to_pci(dev));
 		kfree(vdev, sizeof(*vdev));
 		return rc;
 	}
@@ -107,7 +90,6 @@ static void virtio_pci_remove(struct device *dev)
 {
 	struct virtio_dev *vdev = dev->drvdata;
 	vdev->id.bound->remove(&vdev->id);
-	virtio_pci_irq(vdev, 0, NULL, NULL, 0);
 	pci_disable(to_pci(dev));
 	kfree(vdev, sizeof(*vdev));
 }

@@ -1,5 +1,4 @@
-// The native interface: what a program's struct ingot_api points to (api/ingot.h).  The class layers put their
-// functions into it.
+// The native interface: what a program's struct ingot_api points to (api/ingot.h).
 #include "core.h"
 #include <console.h>
 #include <driver.h>
@@ -102,16 +101,20 @@ static int get_screen(struct ingot_screen *out)
 
 #define ABSENT (void *)absent
 #define NONE (void *)none
+#define NET(function, without) (CONFIG_ON(NET) ? (void *)(function) : (without))
+#define BLK(function, without) (CONFIG_ON(STORAGE) ? (void *)(function) : (without))
 struct ingot_api native = {
 	.version = INGOT_API_VERSION, .size = sizeof(native), .kernel = KERNEL_NAME,
 	.write = console_write, .read = read_key, .time_ns = time_ns, .delay_us = delay,
 	.memory = get_memory, .phys = mem_phys,
 	.core_count = smp_count, .core_self = smp_self, .core_start = smp_start, .core_busy = core_busy,
 	.core_apic_id = core_apic_id,
-	.net_count = NONE, .net_info = ABSENT, .net_stats = ABSENT, .net_open = ABSENT, .net_close = NONE,
-	.net_pool = NONE, .net_tx = NONE, .net_rx = NONE, .net_promiscuous = ABSENT,
-	.blk_count = NONE, .blk_info = ABSENT, .blk_submit = ABSENT, .blk_poll = NONE, .blk_run = ABSENT,
-	.on_timer = timer_set, .on_receive = ABSENT, .on_key = callback_key,
+	.net_count = NET(net_count, NONE), .net_info = NET(net_info, ABSENT), .net_stats = NET(net_stats, ABSENT),
+	.net_open = NET(net_open, ABSENT), .net_close = NET(net_close, NONE), .net_pool = NET(net_pool, NONE),
+	.net_tx = NET(net_tx, NONE), .net_rx = NET(net_rx, NONE), .net_promiscuous = NET(net_promiscuous, ABSENT),
+	.blk_count = BLK(blk_count, NONE), .blk_info = BLK(blk_info, ABSENT), .blk_submit = BLK(blk_submit, ABSENT),
+	.blk_poll = BLK(blk_poll, NONE), .blk_run = BLK(blk_run, ABSENT),
+	.on_timer = timer_set, .on_receive = NET(net_on_receive, ABSENT), .on_key = callback_key,
 	.device_info = device_info, .driver_info = driver_info, .screen = get_screen,
 	.log_read = log_read, .reboot = power_reboot, .shutdown = power_off,
 };

@@ -14,7 +14,14 @@ static uint64_t nothing(void)
 }
 
 #define NOTHING (void *)nothing
-struct classic_calls classic = { NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING };
+#define NET(function) (CONFIG_ON(NET) ? (void *)(function) : NOTHING)
+#define STORAGE(function) (CONFIG_ON(STORAGE) ? (void *)(function) : NOTHING)
+struct classic_calls classic = {
+	.net_tx = NET(net_classic_tx), .net_rx = NET(net_classic_rx), .net_status = NET(net_classic_status),
+	.net_config = NET(net_classic_config), .on_receive = NET(net_on_receive),
+	.nvs = STORAGE(blk_classic_nvs), .drive_kind = STORAGE(blk_classic_kind),
+	.input = NOTHING, .bus = NOTHING,
+};
 
 // ---- Input: the keyboard's routine runs on the core that asked for it -------------------------------------------
 

@@ -92,16 +92,15 @@ int registry_match(struct device *dev, enum driver_table table);
 // The device goes away (unplugged): remove() is called if it is bound, and it leaves the list.
 void registry_drop(struct device *dev);
 
-// For a class layer: what the device became ("net0"); index below 100.
-static inline void device_unit(struct device *dev, const char class[4], uint32_t index)
-{
-	char *to = dev->unit;
-	while (*class)
-		*to++ = *class++;
-	if (index > 9)
-		*to++ = '0' + index / 10;
-	*to = '0' + index % 10;
-}
+// For class layers (core/class.c): puts `owner` into a free place of table[CLASS_MAX], names the device after it
+// ("net0"), copies unit, driver and address to where programs read them, and logs the unit.  Returns the number, or
+// E_NOMEM.
+#define CLASS_MAX 100
+struct class_names {
+	char unit[8], driver[16], address[16];
+};
+int class_add(struct device *dev, const char *class, void **table, void *owner, struct class_names *names);
+uint32_t class_count(void *const *table);	// one more than the highest number given
 
 // Every bus registers how it scans; run in this order: the value is the first argument.
 #define BUS_SCAN(order, fn) \

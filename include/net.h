@@ -22,42 +22,44 @@ static inline struct ingot_frame *net_frame(uint64_t phys)
 	return (struct ingot_frame *)(uintptr_t)(phys - NET_DATA);
 }
 
-// A queue pair belongs to one core.  The counts are the driver's to keep; bytes and frames once a burst.
+// A queue pair belongs to one core.  The driver's own part lies around it.  The counts are the driver's to keep; bytes
+// and frames once a burst.
 struct net_queue {
 	struct ingot_pool pool;		// rx refill and tx frames come from here
 	struct ingot_frame *held;	// what b_net_rx returned last
 	struct ingot_net_stats stats;
 };
+#define NET_QUEUES 16
 
 struct net_dev {
-	// Data path, called by the core that owns `queue` (< info.queues_open); tx and rx of one queue touch nothing in
-	// common, but for the pool.
+	// Data path, called by the core that owns the queue; tx and rx of one queue touch nothing in common, but for the
+	// pool if it is empty.
 	// tx takes frames of any pool, each 14 bytes or more and at most 14 + mtu + 4, and returns how many it accepted
 	// (they return to their pools when they are sent: at the next tx of this queue, also one of no frames, or at an rx
 	// that finds its pool empty); fewer than `count` if the ring is full.
-	// rx fills frames[] with at most `max` whole frames (length and flags set), at least one if there is one.  Each
-	// is replaced in its ring by one from the pool; with the pool empty what has arrived stays in the ring.
-	uint32_t (*tx)(struct net_dev *net, uint32_t queue, struct ingot_frame *const *frames, uint32_t count);
-	uint32_t (*rx)(struct net_dev *net, uint32_t queue, struct ingot_frame **frames, uint32_t max);
+	// rx fills frames[] with at most `max` whole frames (length and flags set).  Each is replaced in its ring by one
+	// from the pool; with the pool empty what has arrived stays in the ring.
+	uint32_t (*tx)(struct net_queue *queue, struct ingot_frame *const *frames, uint32_t count);
+	uint32_t (*rx)(struct net_queue *queue, struct ingot_frame **frames, uint32_t max);
 
-	struct net_queue *queue;	// by net_register, info.queues of them
 	const struct net_ops *ops;
 	struct device *dev;
 	struct lock lock;		// b_net_tx
+	uint16_t mtu_max;		// the device's, 1500 or more
 	struct ingot_pool copies;	// frames for b_net_tx: touched under the lock only
 	void *memory;			// the driver's own frames
 	ingot_callback on_receive;	// a program's
 	void *arg;
-	// What programs see.  The driver sets mac, queues (pairs the device has, at most smp_count()) and features; mtu is
-	// made of mtu_max and the room of the frames.
+	// What programs see.  The driver sets mac, queues (pairs the device has, at most smp_count() and NET_QUEUES) and
+	// features; mtu is made of mtu_max and the room of the frames.
 	struct ingot_net_info info;
-	uint16_t mtu_max;		// the device's, 1500 or more
 	uint8_t index;			// "net0" is 0
+	struct net_queue *queue[NET_QUEUES];	// the driver's, zero at first: info.queues of them
 };
 
 // Control path: boot core or a control call, never beside the data path of the same interface.
 struct net_ops {
-	// Starts `queues` pairs: takes frames from queue[i].pool, all of which have the same room, for the receive rings,
+	// Starts `queues` pairs: takes frames from queue[i]->pool, all of which have the same room, for the receive rings,
 	// and leaves NET_SPARE or more of them.  After probe and after stop.  Nothing is started if it fails.
 	int (*start)(struct net_dev *net, uint32_t queues);
 	// The device lets go of every frame (reset or disable); all of them go back to their pools.  Interrupts are off.
@@ -69,8 +71,8 @@ struct net_ops {
 	void (*stats)(struct net_dev *net, struct ingot_net_stats *stats);	// adds hardware counters; NULL: none
 };
 
-// Numbers the interface, gives it queue structures and a pool for queue 0, starts it with one queue, and logs its
-// part of the device's line ("net0 52:54:00:12:34:56 4 queues").  On error nothing is registered.
+// Numbers the interface, gives it frames for queue 0, starts it with one queue, and logs its part of the device's line
+// ("net0 525400123456 4 queues").  On error nothing is registered.
 int net_register(struct net_dev *net);
 
 // Stops it and frees what net_register took.

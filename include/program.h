@@ -1,5 +1,5 @@
-// What programs call.  core/syscall.c owns both tables; a class layer fills in its functions when its first device
-// registers.  Until then they say that nothing is there.
+// What programs call: core/native.c and core/syscall.c own the tables.  Input and buses fill in their functions when
+// the first device registers; those of a class of the configuration are there from the start.
 #pragma once
 #include <util.h>
 #include <ingot.h>
@@ -23,6 +23,31 @@ struct classic_calls {
 	uint32_t (*bus)(uint64_t address, bool write, uint32_t value);
 };
 extern struct classic_calls classic;
+
+// net/net.c, if CONFIG_NET
+void net_classic_tx(const void *frame, uint64_t len, uint32_t net);
+uint64_t net_classic_rx(uint32_t net, void **frame);
+uint64_t net_classic_status(uint32_t net);
+void net_classic_config(uint32_t net, void *memory);
+uint32_t net_count(void);
+int net_info(uint32_t net, struct ingot_net_info *out);
+int net_stats(uint32_t net, struct ingot_net_stats *out);
+int net_open(uint32_t net, uint32_t queues, void *memory, size_t bytes, uint32_t frame_bytes);
+void net_close(uint32_t net);
+struct ingot_pool *net_pool(uint32_t net, uint32_t queue);
+uint32_t net_tx(uint32_t net, uint32_t queue, struct ingot_frame *const *frames, uint32_t count);
+uint32_t net_rx(uint32_t net, uint32_t queue, struct ingot_frame **frames, uint32_t max);
+int net_promiscuous(uint32_t net, int on);
+int net_on_receive(uint32_t net, ingot_callback fn, void *arg);
+
+// storage/blk.c, if CONFIG_STORAGE
+uint64_t blk_classic_nvs(uint32_t op, uint64_t sector, uint64_t count, void *data, uint32_t drive);
+uint32_t blk_classic_kind(uint32_t drive, const char **identity);
+uint32_t blk_count(void);
+int blk_info(uint32_t blk, struct ingot_blk_info *out);
+int blk_submit(uint32_t blk, uint32_t queue, const struct ingot_blk_req *req);
+uint32_t blk_poll(uint32_t blk, uint32_t queue, struct ingot_blk_done *done, uint32_t max);
+int blk_run(uint32_t blk, const struct ingot_blk_req *req);
 
 // From an interrupt handler: calls a program's routine on this core, its vector registers kept.
 void program_callback(ingot_callback fn, void *arg);

@@ -22,49 +22,53 @@ struct virtq_desc {	// v.2.7.5
 _Static_assert(sizeof(struct virtq_desc) == 16, "virtqueue descriptor");
 
 // The available ring always holds every descriptor number once: first those that the device has, then the free ones.
-// Entry n is given out as it stands, and when the device finishes its n-th buffer, entry n holds that number (or gets
-// it from virtq_reorder), free for the next round.  So there is no other list, and a number that the device has
-// already given back, or never had, is not taken.
+// Entry n is given out as it stands, and when the device finishes its n-th buffer, entry n holds that number (virtq_match
+// sees to it), free for the next round.  So there is no other list, and a number that the device has already given
+// back, or never had, is not taken.
 struct virtq {
 	struct virtq_desc *desc;
-	uint16_t *ring;			// numbers of descriptors, `size` of them
+	uint16_t *ring;			// numbers of descriptors
 	volatile uint64_t *used;	// v.2.7.8: length 63:32, number 31:0
 	volatile void *doorbell;
-	uint32_t size;			// entries, a power of two
+	uint32_t avail_index;		// free-running: next entry to publish; only 16 bits are seen by the device
+	uint32_t used_index;		// free-running: next entry to take back
+	uint16_t size, mask;		// entries, a power of two; size - 1
 	uint16_t index;			// number of this queue
-	uint16_t avail_index;		// free-running: next entry to publish
-	uint16_t used_index;		// free-running: next entry to take back
 	uint16_t notified;		// avail_index at the last notification
-	uint16_t quiet;			// 1: no interrupts, 0: at the next buffer
+	bool armed;			// interrupts on
 	bool event_index;
 	bool wide;			// the doorbell is 32 bits wide (MMIO, v.4.2.2), not 16 (PCI, v.4.1.4.4)
 };
 
 // The words around the rings (v.2.7.6, 2.7.8): the driver's flags, index and used_event, the device's flags, index
 // and avail_event.
-#define virtq_avail_flags(vq) ((volatile uint16_t *)(vq)->ring)[-2]
-#define virtq_avail_index(vq) ((volatile uint16_t *)(vq)->ring)[-1]
-#define virtq_used_event(vq) ((volatile uint16_t *)(vq)->ring)[(vq)->size]
-#define virtq_used_flags(vq) ((volatile uint16_t *)(vq)->used)[-2]
-#define virtq_used_index(vq) ((volatile uint16_t *)(vq)->used)[-1]
-#define virtq_avail_event(vq) *(volatile uint16_t *)((vq)->used + (vq)->size)
+#define virtq_avail_flags(vq) (((volatile uint16_t *)(vq)->ring)[-2])
+#define virtq_avail_index(vq) (((volatile uint16_t *)(vq)->ring)[-1])
+#define virtq_used_event(vq) (((volatile uint16_t *)(vq)->ring)[(vq)->size])
+#define virtq_used_flags(vq) (((volatile uint16_t *)(vq)->used)[-2])
+#define virtq_used_index(vq) (((volatile uint16_t *)(vq)->used)[-1])
+#define virtq_avail_event(vq) (*(volatile uint16_t *)((vq)->used + (vq)->size))
 
 struct virtio_dev {
 	struct device *dev;		// the device underneath, or &id
-	struct device id;		// what VIRTIO_DRIVERs are matched with: vendor 0x1AF4, device = type
 	volatile uint8_t *common;	// NULL: the device has only the legacy interface
-	volatile uint8_t *config;	// device-specific registers
 	volatile uint8_t *notify, *isr;	// PCI
-	uint32_t config_bytes, notify_bytes, notify_multiplier;
+	volatile uint8_t *config;	// device-specific registers
+	uint32_t bytes[4];		// of each of these
+	uint32_t notify_multiplier;
 	bool mmio;
+	uint8_t line;			// MMIO
 	uint64_t features;		// negotiated
-	// virtio_irq: how this transport raises interrupts.
-	int (*irq)(struct virtio_dev *vdev, uint32_t queue, irq_handler handler, void *arg, uint32_t cpu);
-	irq_handler handler;		// behind a transport that has to acknowledge
-	void *arg;
+	// Connects the interrupt of queue number `queue` with virtio_interrupt on core `cpu` and returns the vector, or
+	// an error; disconnects `vector` if queue is VIRTIO_OFF.
+	int (*connect)(struct virtio_dev *vdev, uint32_t queue, uint32_t cpu);
 	int vector;			// 0: none
-	uint32_t line;			// MMIO
+	irq_handler handler;
+	void *arg;
+	struct device id;		// what VIRTIO_DRIVERs are matched with: vendor 0x1AF4, device = type
 };
+enum { VIRTIO_COMMON, VIRTIO_NOTIFY, VIRTIO_ISR, VIRTIO_CONFIG };
+#define VIRTIO_OFF (~0u)
 
 static inline struct virtio_dev *to_virtio(struct device *id)
 {
@@ -76,9 +80,9 @@ static inline struct virtio_dev *to_virtio(struct device *id)
 int virtio_start(struct virtio_dev *vdev, uint64_t wanted);
 
 // Sets up queue `index` with at most `max_size` entries (a power of two, 4 or more) and memory of its own, without
-// interrupts.  E_NODEV if the device has no such queue.  Before virtio_ready.
+// interrupts.  *vq must be zero.  E_NODEV if the device has no such queue.  Before virtio_ready.
 int virtio_queue(struct virtio_dev *vdev, uint32_t index, uint32_t max_size, struct virtq *vq);
-// Of a queue that was never set up: nothing.  The device has been reset.
+// Leaves *vq zero, and may find it so.  The device has been reset.
 void virtio_queue_free(struct virtq *vq);
 
 // DRIVER_OK.
@@ -87,22 +91,16 @@ void virtio_ready(struct virtio_dev *vdev);
 // Resets the device: it lets go of all memory.  E_TIMEOUT (logged) if it doesn't.
 int virtio_reset(struct virtio_dev *vdev);
 
-// One field of 1, 2, 4 or 8 bytes of the device-specific configuration (v.4.1.3.1: in its own width; v.2.5.1: 8 bytes
-// consistently); 0 behind its end.
-uint64_t virtio_config(struct virtio_dev *vdev, uint32_t offset, uint32_t bytes);
+// A field of the device-specific configuration: the feature that it depends on, its offset and its width: 1, 2, 4 or 8
+// bytes.  virtio_config reads it (v.4.1.3.1: in its own width; v.2.5.1: 8 bytes consistently), or gives `otherwise` if
+// the feature wasn't negotiated or the device's configuration is shorter.
+#define VIRTIO_FIELD(feature, offset, bytes) ((feature) | (offset) << 8 | (bytes) << 16)
+uint64_t virtio_config(struct virtio_dev *vdev, uint32_t field, uint32_t otherwise);
 
-// The device's one interrupt: from queue number `queue` to handler(arg) on core `cpu`; handler NULL: off.  After
-// virtio_ready; a reset leaves it to be switched off.  The queue is armed with virtq_arm.
-static inline int virtio_irq(struct virtio_dev *vdev, uint32_t queue, irq_handler handler, void *arg, uint32_t cpu)
-{
-	return vdev->irq(vdev, queue, handler, arg, cpu);
-}
-
-// Interrupts of this queue on or off from now on.
-void virtq_arm(struct virtq *vq, bool on);
-
-// For transports: offers vdev->id, which is filled in, to the drivers.
-#define VIRTIO_RESET_US 1000000
+// The device's one interrupt: from queue number `queue`, which is armed then, to handler(arg) on core `cpu`; handler
+// NULL: off.  After virtio_ready.  A reset leaves it to be switched off.
+int virtio_irq(struct virtio_dev *vdev, struct virtq *vq, irq_handler handler, void *arg, uint32_t cpu);
+void virtio_interrupt(void *arg);	// transports call the handler through this
 
 static inline bool virtio_has(const struct virtio_dev *vdev, uint32_t feature)
 {
@@ -117,8 +115,15 @@ void virtq_publish(struct virtq *vq);
 // False if it names one that it doesn't have: nothing more can be taken from this queue.
 bool virtq_reorder(struct virtq *vq);
 
-// How many entries the device has finished and the driver has not taken back.
-static inline uint16_t virtq_pending(const struct virtq *vq)
+// The next buffer that the device has finished is the one whose number is in entry `used_index`.  False: see above.
+static inline bool virtq_match(struct virtq *vq)
+{
+	uint32_t slot = vq->used_index & vq->mask;
+	return likely((uint32_t)vq->used[slot] == vq->ring[slot]) || virtq_reorder(vq);
+}
+
+// How many entries the device has finished and the driver has not taken back; the device's word for it.
+static inline uint32_t virtq_pending(const struct virtq *vq)
 {
 	uint16_t count = virtq_used_index(vq) - vq->used_index;
 	barrier();
