@@ -48,16 +48,20 @@ enum {
 #define WRITE 1			// pci_dword: beside the offset
 
 // A row of MCFG (f.4.1.2), behind the header and 8 reserved bytes.
-struct region {
+struct mcfg_row {
 	uint64_t base;		// of bus 0, whatever `first` says
 	uint16_t segment;
 	uint8_t first, last;
 	uint32_t reserved;
 } __attribute__((packed));
-_Static_assert(sizeof(struct region) == 16, "MCFG");
-#define MCFG_REGIONS 44
+_Static_assert(sizeof(struct mcfg_row) == 16, "MCFG");
+#define MCFG_ROWS 44
 
-static const struct region *regions;	// none: the ports are used
+// Configuration space in memory.  None: the ports are used.
+static struct region {
+	uint64_t base;
+	uint32_t first, last;	// addresses as in struct device
+} regions[8];
 static uint32_t region_count;
 static struct lock port_lock;
 
@@ -65,9 +69,8 @@ static struct lock port_lock;
 static uint32_t pci_dword(uint32_t address, uint32_t offset, uint32_t value)
 {
 	if (CONFIG_ON(BUS_PCI_ECAM) && region_count) {
-		uint8_t bus = address >> 8;
 		const struct region *region = regions;
-		while (region->segment != address >> 16 || bus < region->first || bus > region->last)
+		while (address < region->first || address > region->last)
 			if (++region == regions + region_count)
 				return NOTHING;
 		volatile uint32_t *reg = (void *)(uintptr_t)(region->base + ((address & 0xFFFF) << 12) + (offset & 0xFFC));
@@ -111,16 +114,18 @@ static uint32_t pci_bus(uint64_t bus_address, bool write, uint32_t value)
 	return pci_dword(bus_address >> 16, dword * 4 + write, value);
 }
 
+// Backwards, so that where the list went in a circle a search goes on behind the last time round.
 uint32_t pci_capability(const struct pci_dev *pci, uint32_t id, uint32_t from)
 {
-	for (uint32_t i = 0; i < PCI_CAPABILITIES; i++) {
+	uint32_t match = 0;
+	for (uint32_t i = PCI_CAPABILITIES; i--;) {
 		uint32_t at = pci->capability[i] >> 8;
-		if (!from && (uint8_t)pci->capability[i] == id)
-			return at;
-		if (at == from)
-			from = 0;
+		if (from && at == from)
+			break;
+		if ((uint8_t)pci->capability[i] == id)
+			match = at;
 	}
-	return 0;
+	return match;
 }
 
 volatile void *pci_map_bar(struct pci_dev *pci, uint32_t n)
@@ -282,19 +287,17 @@ static void pci_name(struct device *dev)
 // s.6.7
 static void pci_capabilities(struct pci_dev *pci, uint32_t at)
 {
-	uint64_t seen = 0;
-	for (uint16_t *cap = pci->capability; cap < pci->capability + PCI_CAPABILITIES; cap++) {
+	for (uint32_t i = 0; i < PCI_CAPABILITIES; i++) {
 		at &= 0xFC;
-		if (at < 0x40 || seen >> at / 4 & 1)
+		if (at < 0x40)
 			break;
-		seen |= 1ul << at / 4;
-		uint32_t head = pci_dword(pci->dev.address, at, 0);
-		*cap = at << 8 | (uint8_t)head;
-		if ((uint8_t)head == CAP_MSIX)
+		uint32_t head = pci_dword(pci->dev.address, at, 0), id = head & 0xFF;
+		pci->capability[i] = at << 8 | id;
+		if (id == CAP_MSIX)
 			pci->msix = at;
-		if ((uint8_t)head == CAP_MSI)
+		if (id == CAP_MSI)
 			pci->msi = at;
-		if ((uint8_t)head == CAP_PCIE)
+		if (id == CAP_PCIE)
 			pci->pcie = at;
 		at = head >> 8;
 	}
@@ -303,33 +306,30 @@ static void pci_capabilities(struct pci_dev *pci, uint32_t at)
 // s.6.2.5.1: what a base address register answers to all ones is its size.
 static void pci_bars(struct pci_dev *pci, const uint32_t *head, uint32_t count)
 {
-	uint32_t address = pci->dev.address, masks[7];
-	const uint32_t *values = &head[HEAD_BAR];
+	uint32_t address = pci->dev.address;
+	struct pci_bar *bar = pci->bar, *end = bar + count;
 	pci_dword(address, PCI_COMMAND + WRITE, head[HEAD_COMMAND] & 0xFFFF & ~(COMMAND_IO | COMMAND_MEMORY));
-	for (uint32_t n = 0; n < count; n++) {
-		uint32_t at = PCI_BAR + 4 * n;
+	for (uint32_t at = PCI_BAR; bar < end; bar++, at += 4) {
+		bar->phys = head[at / 4];
 		pci_dword(address, at + WRITE, NOTHING);
-		masks[n] = pci_dword(address, at, 0);
-		pci_dword(address, at + WRITE, values[n]);
+		bar->bytes = pci_dword(address, at, 0);
+		pci_dword(address, at + WRITE, bar->phys);
 	}
 	pci_dword(address, PCI_COMMAND + WRITE, (head[HEAD_COMMAND] & 0xFFFF) | COMMAND_INTX_OFF);
-	for (uint32_t n = 0; n < count; n++) {
-		struct pci_bar *bar = &pci->bar[n];
-		uint64_t mask = masks[n];
-		uint32_t flags = 15;
-		bar->phys = values[n];
+	for (bar = pci->bar; bar < end; bar++) {
+		uint64_t flags = 15;
 		if (bar->phys & 1) {
 			bar->io = 1;
 			flags = 3;
-		} else if (bar->phys & 4 && n + 1 < count) {
+		} else if (bar->phys & 4 && bar + 1 < end) {
 			bar->wide = 1;
-			n++;
-			bar->phys |= (uint64_t)values[n] << 32;
-			mask |= (uint64_t)masks[n] << 32;
+			bar->phys |= bar[1].phys << 32;
+			bar->bytes |= bar[1].bytes << 32;
+			bar[1].phys = bar[1].bytes = 0;
 		}
-		bar->phys &= ~(uint64_t)flags;
-		mask &= ~(uint64_t)flags;
-		bar->bytes = mask & -mask;
+		bar->phys &= ~flags;
+		bar->bytes &= ~flags;
+		bar->bytes &= -bar->bytes;
 	}
 }
 
@@ -392,16 +392,17 @@ static bool pci_function(uint32_t address)
 	return head[HEAD_TYPE] & TYPE_MULTIFUNCTION;
 }
 
-static void pci_segment(uint32_t segment, uint32_t first, uint32_t last)
+static void pci_segment(uint32_t first, uint32_t last)
 {
 	memset(bus_devices, 0, sizeof(bus_devices));
-	bus_devices[first] = 32;
-	for (uint32_t i = 0; i < window_count && !segment; i++)
+	bus_devices[(uint8_t)(first >> 8)] = 32;
+	for (uint32_t i = 0; i < window_count && !(first >> 16); i++)
 		bus_devices[windows[i].bus_first] = 32;
-	for (uint32_t bus = first; bus <= last; bus++)
-		for (uint32_t devfn = 0; devfn < bus_devices[bus] * 8u; devfn++)
-			if (!pci_function(segment << 16 | bus << 8 | devfn) && !(devfn & 7))
-				devfn |= 7;
+	for (uint32_t address = first; address <= last; address++)
+		if ((address >> 3 & 31) >= bus_devices[(uint8_t)(address >> 8)])
+			address |= 0xFF;
+		else if (!pci_function(address) && !(address & 7))
+			address |= 7;
 }
 
 // What lies in a range.
@@ -449,30 +450,34 @@ static void pci_place_all(void)
 		}
 }
 
+// Returns false if the region can't be reached.
+static bool pci_region(uint64_t base, uint32_t segment, uint64_t first, uint64_t last)
+{
+	struct region *region = &regions[region_count];
+	if (base) {
+		if (region == regions + ARRAY_SIZE(regions) || !mem_map_device(base + (first << 20), (last - first + 1) << 20))
+			return false;
+		region->base = base;
+		region->first = segment << 16 | first << 8;
+		region->last = segment << 16 | last << 8 | 0xFF;
+		region_count++;
+	}
+	pci_segment(segment << 16 | first << 8, segment << 16 | last << 8 | 0xFF);
+	return true;
+}
+
 static void pci_scan(void)
 {
-	static struct region own;
 	const struct acpi_header *mcfg = CONFIG_ON(BUS_PCI_ECAM) ? acpi_table("MCFG", 0) : NULL;
-	uint32_t count = 1;
 	found_end = &found;
 	window_count = aml_windows(windows, ARRAY_SIZE(windows));
-	if (mcfg && mcfg->length >= MCFG_REGIONS) {
-		regions = (const struct region *)((const char *)mcfg + MCFG_REGIONS);
-		count = (mcfg->length - MCFG_REGIONS) / sizeof(*regions);
-	} else {
-		own.base = CONFIG_ON(BUS_PCI_ECAM) ? aml_ecam() : 0;
-		own.last = window_count ? windows->bus_last : 255;
-		regions = &own;
-	}
-	for (const struct region *region = regions; count--; region++) {
-		uint64_t first = region->first, last = region->last;
-		if (region->base) {
-			if (!mem_map_device(region->base + (first << 20), (last - first + 1) << 20))
-				break;
-			region_count++;
+	if (!mcfg)
+		pci_region(CONFIG_ON(BUS_PCI_ECAM) ? aml_ecam() : 0, 0, 0, window_count ? windows->bus_last : 255);
+	else
+		for (uint32_t at = MCFG_ROWS; at + sizeof(struct mcfg_row) <= mcfg->length; at += sizeof(struct mcfg_row)) {
+			const struct mcfg_row *row = (const void *)((const char *)mcfg + at);
+			pci_region(row->base, row->segment, row->first, row->last);
 		}
-		pci_segment(region->segment, first, last);
-	}
 	pci_place_all();
 	classic.bus = pci_bus;
 	for (struct device *dev = found, *next; dev; dev = next) {

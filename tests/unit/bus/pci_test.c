@@ -20,7 +20,7 @@ static struct fake_pio ports;
 static struct {
 	struct acpi_header header;
 	uint64_t reserved;
-	struct region regions[3];
+	struct mcfg_row rows[3];
 } __attribute__((packed)) mcfg;
 static bool mcfg_there;
 static struct aml_window given[8];
@@ -147,8 +147,8 @@ static void capabilities_set(struct function *fn, const uint8_t *ids, uint32_t c
 static void regions_set(uint32_t count)
 {
 	mcfg_there = true;
-	mcfg.header.length = MCFG_REGIONS + count * sizeof(struct region);
-	mcfg.regions[0] = (struct region){ ECAM, 0, 0, 255, 0 };
+	mcfg.header.length = MCFG_ROWS + count * sizeof(struct mcfg_row);
+	mcfg.rows[0] = (struct mcfg_row){ ECAM, 0, 0, 255, 0 };
 }
 
 static int start(void **state)
@@ -158,7 +158,6 @@ static int start(void **state)
 	given_ecam = 0;
 	mcfg_there = false;
 	found = NULL;
-	regions = NULL;
 	region_count = 0;
 	memset(intx_users, 0, sizeof(intx_users));
 	memset(&classic, 0, sizeof(classic));
@@ -292,7 +291,7 @@ static void configuration_named_by_the_bridge(void **state)
 static void segments_and_further_roots(void **state)
 {
 	regions_set(2);
-	mcfg.regions[1] = (struct region){ 0x900000000, 1, 0x10, 0x1F, 0 };
+	mcfg.rows[1] = (struct mcfg_row){ 0x900000000, 1, 0x10, 0x1F, 0 };
 	given[0] = (struct aml_window){ 1, 0, 0, 0x7F };
 	given[1] = (struct aml_window){ 1, 0, 0x80, 0x81 };
 	given_count = 2;
@@ -312,7 +311,7 @@ static void damaged_mcfg(void **state)
 	regions_set(0);
 	mcfg.header.length = sizeof(struct acpi_header);
 	pci_scan();
-	assert_int_equal(fake_device_count, 1);		// through the ports
+	assert_int_equal(fake_device_count, 0);		// names nothing
 }
 
 static void bridges_in_a_circle(void **state)
@@ -359,7 +358,6 @@ static void capability_order(void **state)
 	assert_int_equal(pci_capability(pci, 9, 0x60), 0x90);
 	assert_int_equal(pci_capability(pci, 9, 0x90), 0);
 	assert_int_equal(pci_capability(pci, 8, 0), 0);
-	assert_int_equal(pci_capability(pci, 9, 0xF0), 0);
 	assert_int_equal(pci_capability(pci, 0, 0), 0);
 }
 
