@@ -166,7 +166,8 @@ void pci_disable(struct pci_dev *pci)
 
 // ---- Interrupts ----------------------------------------------------------------------------------------------
 
-static struct pci_dev *intx_users[256];	// of each line, linked by `sharer`
+#define LINES 32
+static struct pci_dev *intx_users[LINES];	// of each line, linked by `sharer`
 
 static void intx_interrupt(void *users)
 {
@@ -269,7 +270,7 @@ void pci_irq_free(struct pci_dev *pci, uint32_t index, int vector)
 // ---- Discovery -----------------------------------------------------------------------------------------------
 
 static struct device *found, **found_end;	// not yet with the registry
-static struct aml_window windows[32];
+static struct aml_window windows[24];
 static uint32_t window_count;
 static uint8_t bus_devices[256];	// of this segment: how many device numbers to look at
 
@@ -380,7 +381,7 @@ static bool pci_function(uint32_t address)
 		pci_capabilities(pci, head[HEAD_CAPABILITY]);
 	dev->kind = pci->pcie ? DEVICE_PCIE : DEVICE_PCI;
 	pci->line = 0xFF;
-	if (head[HEAD_LINE] & 0xFF00 && (uint8_t)head[HEAD_LINE])	// has a pin, and firmware has given it a line
+	if (head[HEAD_LINE] & 0xFF00 && (uint8_t)(head[HEAD_LINE] - 1) < LINES - 1)	// has a pin, and firmware gave it a line
 		pci->line = head[HEAD_LINE];
 	uint32_t type = head[HEAD_TYPE] & TYPE_MASK;
 	if (!type)
