@@ -271,7 +271,7 @@ copy_high:
 	movw %ax, %ds
 	lgdtl gdt_pointer
 	movl %cr0, %eax
-	incw %ax		// PE: protected mode, for segments of 4 GiB.  The code segment stays as it is.
+	incw %ax		// PE: protected mode, for segments of 4 GiB; the code segment stays as it is
 	movl %eax, %cr0
 	jmp 1f
 1:	pushw $FLAT
@@ -288,7 +288,7 @@ copy_high:
 	popw %si
 	ret
 
-// ---- Graphics mode: the display's own size, else 1024 x 768, else text ----------------------------------------------
+// ---- Graphics mode: the display's own size, else 1024 x 768, else text ---------------------------------------------
 
 set_mode:
 	cmpb $0, text_mode
@@ -353,6 +353,8 @@ try_mode:
 	jne next_mode
 	cmpw $0x0008, MODE_MASKS + 4	// blue 8 at 0
 	jne next_mode
+	cmpl $0, MODE_PHYS
+	je next_mode
 	movw %cx, %bx
 	orb $0x40, %bh		// VBE 4.5: linear
 	movw $0x4F02, %ax
@@ -367,6 +369,8 @@ have_mode:
 	movzwl MODE_PITCH, %eax
 	cmpb $3, VBE_VERSION
 	jb 1f
+	cmpw $0, MODE_LINEAR_PITCH
+	je 1f
 	movw MODE_LINEAR_PITCH, %ax
 1:	shrl $2, %eax
 	movl %eax, pitch
@@ -383,7 +387,7 @@ vbe:	int $0x10
 	cmpw $0x004F, %ax	// VBE 3: supported, and successful
 	ret
 
-// ---- Long mode (SDM 9.8.5) --------------------------------------------------------------------------------------------
+// ---- Long mode (SDM 9.8.5) ------------------------------------------------------------------------------------------
 
 enter_kernel:
 	cli
@@ -438,7 +442,7 @@ enter_kernel:
 	movl $KERNEL, %eax
 	jmp *%rax
 
-// ---- Data ------------------------------------------------------------------------------------------------------------
+// ---- Data -----------------------------------------------------------------------------------------------------------
 
 no_a20:	.asciz "address line A20 can't be switched on"
 no_map:	.asciz "the BIOS gives no memory map"

@@ -131,7 +131,8 @@ def file_system(efi, hidden):
 	fat32 = mebibytes > FAT16_MAX_MIB
 	if fat32:
 		mebibytes = max(FAT32_MIN_MIB, mebibytes)
-	environment = {**os.environ, "SOURCE_DATE_EPOCH": str(FIXED_TIME), "TZ": "UTC", "MTOOLSRC": os.devnull, "LC_ALL": "C"}
+	environment = {**os.environ, "SOURCE_DATE_EPOCH": str(FIXED_TIME), "TZ": "UTC", "MTOOLSRC": os.devnull,
+		"LC_ALL": "C"}
 	with tempfile.TemporaryDirectory() as folder:
 		volume, source = Path(folder, "volume"), Path(folder, "BOOTX64.EFI")
 		source.write_bytes(efi)
@@ -146,8 +147,8 @@ def file_system(efi, hidden):
 			except subprocess.CalledProcessError as error:
 				raise ImageError(f"{tool}: {error.stdout.strip()}") from None
 
-		mtools("mformat", "-C", "-T", str(mebibytes * MIB // SECTOR), "-h", "255", "-s", "63", "-c", "1", "-H", str(hidden),
-			"-N", f"{FIXED_ID:08X}", "-v", "INGOT", *(["-F"] if fat32 else []), "::")
+		mtools("mformat", "-C", "-T", str(mebibytes * MIB // SECTOR), "-h", "255", "-s", "63", "-c", "1",
+			"-H", str(hidden), "-N", f"{FIXED_ID:08X}", "-v", "INGOT", *(["-F"] if fat32 else []), "::")
 		mtools("mmd", "::/EFI", "::/EFI/BOOT")
 		mtools("mcopy", "-m", source, "::/EFI/BOOT/BOOTX64.EFI")
 		return padded(volume.read_bytes(), MIB)
