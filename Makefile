@@ -15,19 +15,21 @@ endif
 .PHONY: build run image size test test-long bench check debug menuconfig oldconfig savedefconfig clean help
 .DEFAULT_GOAL := image
 
+TOOLS := build
+run bench: TOOLS := build run
+debug: TOOLS := build run debug
+
 run: build
-	$S/setup run
 	$S/qemu.py run $(DIR)
 
 debug: build
-	$S/setup run debug
 	$S/qemu.py debug $(DIR)
 
 image: build
 	$S/size.py $(DIR)
 
 build:
-	$S/setup build
+	$S/setup $(TOOLS)
 	$S/kconfig.py $(DIR) sync $(CONFIG)
 	$S/build.py $(DIR)
 
@@ -42,7 +44,7 @@ test-long: export INGOT_LONG := 1
 test-long: test
 
 bench:
-	$S/setup build run
+	$S/setup $(TOOLS)
 	$S/bench.py $(DIR)
 
 check:
