@@ -22,7 +22,7 @@ static bool map(uint64_t phys, uint64_t bytes)
 	for (uint64_t at = ALIGN_DOWN(phys, PAGE); at < phys + bytes; at += PAGE) {
 		uint64_t run;
 		page_lookup(at, &run);
-		if (!run && page_map(at, at, PAGE, MAP_NX) != E_OK)
+		if (!run && page_map(at, at, PAGE, MAP_READ) != E_OK)
 			return false;
 	}
 	return true;
@@ -82,13 +82,12 @@ void acpi_init(void)
 	const struct acpi_header *root = tables[--table_count];
 	uint32_t width = wide ? 8 : 4;
 	for (uint32_t at = sizeof(*root); at + width <= root->length; at += width) {
-		uint64_t phys = *(const uint32_t *)((const char *)root + at);
-		if (wide)
-			phys |= (uint64_t)*(const uint32_t *)((const char *)root + at + 4) << 32;
+		uint64_t phys = 0;
+		memcpy(&phys, (const char *)root + at, width);
 		add(phys);
 	}
-	uint64_t dsdt = acpi_field("FACP", 140, 8);
-	add(dsdt ? dsdt : acpi_field("FACP", 40, 4));
+	uint64_t dsdt = fadt_field(FADT_X_DSDT, 8);
+	add(dsdt ? dsdt : fadt_field(FADT_DSDT, 4));
 }
 
 const struct acpi_header *acpi_table(const char *signature, uint32_t index)
@@ -106,4 +105,9 @@ uint64_t acpi_field(const char *signature, uint32_t offset, uint32_t bytes)
 	if (table && offset + bytes <= table->length)
 		memcpy(&value, (const char *)table + offset, bytes);
 	return value;
+}
+
+uint64_t fadt_field(uint32_t offset, uint32_t bytes)
+{
+	return acpi_field("FACP", offset, bytes);
 }

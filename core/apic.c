@@ -78,17 +78,14 @@ void apic_enable(void)
 	reg_write(REG_LVT_TIMER, VECTOR_TIMER);
 }
 
-void apic_timer_calibrate_start(void)
+// Counts down from the top between the two calls, which are `ns` apart.
+void apic_timer_calibrate(bool start, uint32_t ns)
 {
-	reg_write(REG_LVT_TIMER, LVT_MASKED);
-	reg_write(REG_TIMER_INITIAL, ~0u);
-}
-
-void apic_timer_calibrate_end(uint64_t ns)
-{
-	timer_khz = (uint64_t)(~0u - reg_read(REG_TIMER_CURRENT)) * 1000000 / ns;
-	reg_write(REG_TIMER_INITIAL, 0);
-	reg_write(REG_LVT_TIMER, VECTOR_TIMER);
+	uint32_t ticks = ~reg_read(REG_TIMER_CURRENT);
+	reg_write(REG_LVT_TIMER, start ? LVT_MASKED : VECTOR_TIMER);
+	reg_write(REG_TIMER_INITIAL, start ? ~0u : 0);
+	if (!start)
+		timer_khz = ticks * 1000000ul / ns;
 }
 
 void apic_timer_arm(uint64_t ns)

@@ -3,74 +3,109 @@
 #include "core.h"
 #include <driver.h>
 
-#define INFO(type, address) (*(volatile type *)(uint64_t)(address))
 #define MAP_ADDRESS 0x6000ul
 #define MAP_ENTRIES 127u
 #define BUS_TABLE 0x118000ul
 #define BUS_ENTRIES 511u
 #define RAM_DRIVE_FLAG 0x410000ul
+#define IDENTITY 0x174004ul
 
-static void info_processor(void)
+struct info {	// at 0x5000
+	uint64_t rsdp;
+	uint32_t boot_apic_id;
+	uint32_t pad0;
+	uint16_t mhz, cores, cores_listed;
+	uint8_t phys_bits, virt_bits;
+	uint32_t leaf, extended_leaf;
+	uint32_t ram_mib;
+	uint8_t pad1[12];
+	uint8_t ioapics, overrides;
+	uint8_t pad2[14];
+	uint64_t hpet;
+	uint32_t hpet_hz;
+	uint16_t hpet_tick;
+	uint8_t hpet_counters, pad3;
+	uint64_t tsc_start, tsc_end;
+	uint64_t lapic;
+	uint8_t pad4[24];
+	uint64_t framebuffer;
+	uint16_t width, height, pitch, bits;
+	uint16_t segments, boot_flags;
+	uint8_t pad5[76];
+	uint8_t huge_pages, x2apic, mode;
+	uint8_t pad6[29];
+	uint8_t apic_ids[256];
+	uint8_t pad7[512];
+	uint8_t pcie[32][16];
+	struct {
+		uint32_t id, address, first_gsi, pad;
+	} ioapic[16];
+	uint8_t override[32][8];
+};
+_Static_assert(offsetof(struct info, hpet) == 0x40 && offsetof(struct info, framebuffer) == 0x80 &&
+	       offsetof(struct info, huge_pages) == 0xE0 && offsetof(struct info, apic_ids) == 0x100 &&
+	       offsetof(struct info, pcie) == 0x400 && offsetof(struct info, override) == 0x700, "information table");
+
+static void info_processor(struct info *info)
 {
-	struct cpuid id = cpu_id(0x80000008, 0);
-	INFO(uint32_t, 0x5008) = cpus[0].apic_id;
-	INFO(uint16_t, 0x5010) = time_frequency() / 1000000;
-	INFO(uint16_t, 0x5012) = smp_cores;
-	INFO(uint16_t, 0x5014) = smp_stacks_count;
-	INFO(uint16_t, 0x5016) = id.eax;			// physical and virtual address bits
-	INFO(uint32_t, 0x5018) = cpu_id(0, 0).eax;
-	INFO(uint32_t, 0x501C) = cpu_id(0x80000000, 0).eax;
-	INFO(uint8_t, 0x50E0) = cpu_id(0x80000001, 0).edx >> 26 & 1;
-	INFO(uint8_t, 0x50E1) = cpu_id(1, 0).ecx >> 21 & 1;
-	uint32_t active = 0;
+	info->boot_apic_id = cpus[0].apic_id;
+	info->mhz = time_khz() / 1000;
+	info->cores = smp_cores;
+	info->cores_listed = smp_stacks_count;
+	uint32_t bits = cpu_id(0x80000008, 0).eax;
+	info->phys_bits = bits;
+	info->virt_bits = bits >> 8;
+	info->leaf = cpu_id(0, 0).eax;
+	info->extended_leaf = cpu_id(0x80000000, 0).eax;
+	info->huge_pages = cpu_id(0x80000001, 0).edx >> 26 & 1;
+	info->x2apic = cpu_id(1, 0).ecx >> 21 & 1;
+	uint8_t *id = info->apic_ids;
 	for (uint32_t i = 0; i < smp_stacks_count; i++)
 		if (cpus[i].state)
-			INFO(uint8_t, 0x5100 + active++) = cpus[i].apic_id;
+			*id++ = cpus[i].apic_id;
 }
 
-static void info_interrupts(void)
+static void info_interrupts(struct info *info)
 {
 	const struct madt_ioapic *ioapic;
 	const struct madt_override *override;
-	uint32_t i;
-	for (i = 0; i < 16 && (ioapic = madt_entry(MADT_IOAPIC, i)); i++) {
-		INFO(uint32_t, 0x5600 + 16 * i) = ioapic->id;
-		INFO(uint32_t, 0x5604 + 16 * i) = ioapic->address;
-		INFO(uint32_t, 0x5608 + 16 * i) = ioapic->first_gsi;
+	for (; info->ioapics < 16 && (ioapic = madt_entry(MADT_IOAPIC, info->ioapics)); info->ioapics++) {
+		info->ioapic[info->ioapics].id = ioapic->id;
+		info->ioapic[info->ioapics].address = ioapic->address;
+		info->ioapic[info->ioapics].first_gsi = ioapic->first_gsi;
 	}
-	INFO(uint8_t, 0x5030) = i;
-	for (i = 0; i < 32 && (override = madt_entry(MADT_OVERRIDE, i)); i++)
-		memcpy((void *)(0x5700 + 8ul * i), &override->bus, 8);
-	INFO(uint8_t, 0x5031) = i;
-	INFO(uint64_t, 0x5060) = msr_read(0x1B) & 0xFFFFFFFFFF000;
+	for (; info->overrides < 32 && (override = madt_entry(MADT_OVERRIDE, info->overrides)); info->overrides++)
+		memcpy(info->override[info->overrides], &override->bus, 8);
+	info->lapic = msr_read(0x1B) & 0xFFFFFFFFFF000;
 }
 
-static void info_firmware(void)
+static void info_firmware(struct info *info)
 {
 	const struct acpi_header *mcfg = acpi_table("MCFG", 0);
 	uint64_t hpet = acpi_field("HPET", 44, 8);
-	uint32_t segments = mcfg && mcfg->length >= 44 ? (mcfg->length - 44) / 16 : 0;
-	INFO(uint64_t, 0x5000) = boot.rsdp;
-	INFO(uint32_t, 0x5020) = memory.ram_mib;
+	info->rsdp = boot.rsdp;
+	info->ram_mib = memory.ram_mib;
 	if (hpet && mem_map_device(hpet, PAGE)) {
-		uint64_t capabilities = *(volatile uint64_t *)hpet;
-		INFO(uint64_t, 0x5040) = hpet;
-		INFO(uint32_t, 0x5048) = 1000000000000000ul / max_u64(capabilities >> 32, 1);
-		INFO(uint16_t, 0x504C) = acpi_field("HPET", 53, 2);
-		INFO(uint8_t, 0x504E) = (capabilities >> 8 & 31) + 1;
+		const volatile uint32_t *capabilities = (const volatile uint32_t *)hpet;
+		info->hpet = hpet;
+		info->hpet_hz = 1000000000000000ul / max_u64(capabilities[1], 1);
+		info->hpet_tick = acpi_field("HPET", 53, 2);
+		info->hpet_counters = (capabilities[0] >> 8 & 31) + 1;
 	}
-	if (segments > 32)
-		segments = 32;
-	INFO(uint16_t, 0x5090) = segments;
-	INFO(uint16_t, 0x5092) = acpi_field("FACP", 109, 2);
-	memcpy((void *)0x5400, (const char *)mcfg + 44, segments * 16);
-	INFO(uint8_t, 0x50E2) = boot.mode == BOOT_UEFI ? 'U' : 'B';
-	INFO(uint64_t, 0x5050) = boot.tsc_start;
-	INFO(uint64_t, 0x5058) = boot_tsc;
+	if (mcfg && mcfg->length >= 44) {
+		info->segments = min_u64((mcfg->length - 44) / 16, 32);
+		memcpy(info->pcie, (const char *)mcfg + 44, info->segments * 16);
+	}
+	info->boot_flags = fadt_field(FADT_BOOT_FLAGS, 2);
+	info->mode = boot.mode == BOOT_UEFI ? 'U' : 'B';
+	info->tsc_start = boot.tsc_start;
+	info->tsc_end = boot_tsc;
 	if (boot.framebuffer) {
-		const uint16_t screen[] = { boot.width, boot.height, boot.pitch, boot.bits };
-		INFO(uint64_t, 0x5080) = boot.framebuffer;
-		memcpy((void *)0x5088, screen, sizeof(screen));
+		info->framebuffer = boot.framebuffer;
+		info->width = boot.width;
+		info->height = boot.height;
+		info->pitch = boot.pitch;
+		info->bits = boot.bits;
 	}
 	for (uint32_t i = 0; i < boot.map_count && i < MAP_ENTRIES; i++)
 		memcpy((void *)(MAP_ADDRESS + 32 * i), &boot.map[i], sizeof(boot.map[i]));
@@ -97,27 +132,27 @@ static void bus_table(void)
 void baremetal_init(void)
 {
 	const char *identity = NULL;
-	uint64_t mac = __builtin_bswap64(classic.net_status(0)) >> 16, run;
-	memset((void *)0x5000, 0, 0x2000);
-	memset((void *)0x110000, 0, 0xA000);
-	memset((void *)0x174000, 0, PAGE);
-	info_processor();
-	info_interrupts();
-	info_firmware();
+	uint64_t run, base = 0x5000;
+	__asm__("" : "+r"(base));	// short addresses, relative to a register
+	struct info *info = (struct info *)base;
+	memset(info, 0, 0x2000);
+	info_processor(info);
+	info_interrupts(info);
+	info_firmware(info);
+	base = 0x110000;
+	__asm__("" : "+r"(base));
+	memset((void *)base, 0, 0xA000);
+	*(uint64_t *)(base + 0x48) = __builtin_bswap64(classic.net_status(0)) >> 16;
+	*(uint32_t *)(base + 0x104) = memory.program_bytes >> 20;
+	*(uint16_t *)(base + 0x208) = classic.drive_kind(0, &identity);
 	bus_table();
-	INFO(uint32_t, 0x110104) = memory.program_bytes >> 20;
-	INFO(uint64_t, 0x110048) = mac;
-	INFO(uint16_t, 0x110208) = classic.drive_kind(0, &identity);
-	memset((void *)0x174004, ' ', 70);
+	memset((void *)ALIGN_DOWN(IDENTITY, PAGE), 0, PAGE);
+	memset((void *)IDENTITY, ' ', 70);
 	if (identity)
-		memcpy((void *)0x174004, identity, 70);
+		memcpy((void *)IDENTITY, identity, 70);
 	// The monitor of the original looks here for a RAM drive: a zero page where there is no memory.
 	page_lookup(RAM_DRIVE_FLAG, &run);
-	if (!run) {
-		void *zero = mem_alloc(PAGE, PAGE);
-		if (zero)
-			page_map(RAM_DRIVE_FLAG, (uint64_t)zero, PAGE, MAP_WRITE | MAP_NX);
-	} else {
-		INFO(uint8_t, RAM_DRIVE_FLAG) = 0;
-	}
+	if (!run)
+		page_map(RAM_DRIVE_FLAG, (uint64_t)must_alloc(PAGE, PAGE), PAGE, MAP_WRITE);
+	*(volatile uint8_t *)RAM_DRIVE_FLAG = 0;
 }

@@ -22,7 +22,6 @@
 
 extern struct boot_info boot;			// main.c: the kernel's copy
 extern uint64_t boot_tsc;			// time-stamp counter at kernel_main
-extern const char boot_stage[];
 
 // ---- Memory: page.c, heap.c ----
 struct range {
@@ -42,21 +41,22 @@ struct memory_state {
 };
 extern struct memory_state memory;
 
-#define MAP_WRITE 2ul
-#define MAP_WC 8ul			// PWT, which the PAT makes write-combining
-#define MAP_UC 0x18ul			// PCD, PWT
-#define MAP_NX (1ul << 63)
-#define MAP_CODE 0x200ul		// read and execute: no right but a bit that the CPU ignores
+#define MAP_WRITE 2u
+#define MAP_WC 8u			// PWT, which the PAT makes write-combining
+#define MAP_UC 0x18u			// PCD, PWT
+#define MAP_EXEC 0x200u			// these two are bits that the CPU ignores
+#define MAP_READ 0x400u			// no other right
 
 int memory_init(void);				// reads boot.map; E_NOMEM with a sentence
 void memory_remove(uint64_t base, uint64_t end);	// no longer free
 void page_init(void);				// the kernel's own page tables
-int page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint64_t flags);
+int page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t flags);
 void page_unmap(uint64_t virt, uint64_t bytes);
 uint64_t page_lookup(uint64_t virt, uint64_t *bytes);	// physical address and bytes to the end of its page; bytes 0: none
-void page_program(uint64_t flags);		// gives all that is free to program memory
+void page_program(uint32_t flags);		// gives all that is free to program memory
 extern uint64_t page_root;
 
+void *must_alloc(size_t bytes, size_t align);	// or panic
 void heap_add(uint64_t base, uint64_t end);
 extern uint32_t heap_used;			// bytes
 
@@ -76,8 +76,7 @@ void apic_ipi(uint32_t apic_id, uint32_t command);
 #define IPI_INIT 0x4500u
 #define IPI_START 0x4600u
 void apic_timer_arm(uint64_t ns);		// one shot on this core
-void apic_timer_calibrate_start(void);
-void apic_timer_calibrate_end(uint64_t ns);
+void apic_timer_calibrate(bool start, uint32_t ns);
 uint32_t irq_cpu(int vector);			// the core that a vector was given to
 
 struct madt_ioapic {		// a.5.2.12.3
@@ -148,9 +147,22 @@ int cpu_hypervisor(void);
 
 // ---- Others ----
 void acpi_find(void);
+uint64_t fadt_field(uint32_t offset, uint32_t bytes);	// a.5.2.9
+#define FADT_DSDT 40
+#define FADT_SMI_CMD 48
+#define FADT_ACPI_ENABLE 52
+#define FADT_PM1A_CNT 64
+#define FADT_PM1B_CNT 68
+#define FADT_PM_TIMER 76
+#define FADT_BOOT_FLAGS 109
+#define FADT_FLAGS 112
+#define FADT_RESET_REG 116
+#define FADT_RESET_VALUE 128
+#define FADT_X_DSDT 140
+#define FADT_SLEEP_CONTROL 244
 void acpi_init(void);
 void time_init(void);
-uint64_t time_frequency(void);	// of the time-stamp counter, Hz
+uint32_t time_khz(void);	// of the time-stamp counter
 void timer_wake(bool on);	// boot core: a tick every 10 ms while input waits
 void timer_tick(void *arg);
 int timer_set(uint64_t period_us, ingot_callback fn, void *arg);

@@ -90,11 +90,9 @@ void cpu_prepare(uint32_t count)
 {
 	const uint64_t stride = CORE_STACK + IRQ_STACK + FAULT_STACK + 3 * PAGE;
 	uint32_t xsave = cpu_id(1, 0).ecx >> 26 & 1 ? cpu_id(0xD, 0).ecx : 512;
-	uint64_t base = (uint64_t)mem_alloc(count * stride, PAGE);
-	gdt = mem_alloc(FIRST_TSS + 16 * count, 64);
-	cpus = mem_alloc(count * sizeof(*cpus), 64);
-	if (!base || !gdt || !cpus)
-		panic("no memory for the cores");
+	uint64_t base = (uint64_t)must_alloc(count * stride, PAGE);
+	gdt = must_alloc(FIRST_TSS + 16 * count, 64);
+	cpus = must_alloc(count * sizeof(*cpus), 64);
 	gdt[1] = 0x00AF9B000000FFFF;
 	gdt[2] = 0x00CF93000000FFFF;
 	smp_stack_stride = stride;
@@ -103,9 +101,7 @@ void cpu_prepare(uint32_t count)
 	smp_stacks = base + stride;
 	for (uint32_t i = 0; i < count; i++, base += stride) {
 		cpus[i].index = i;
-		cpus[i].xsave = kzalloc(xsave);
-		if (!cpus[i].xsave)
-			panic("no memory for the cores");
+		cpus[i].xsave = must_alloc(xsave, 64);
 		page_unmap(base, PAGE);
 		page_unmap(base + PAGE + FAULT_STACK, PAGE);
 		page_unmap(base + 2 * PAGE + FAULT_STACK + IRQ_STACK, PAGE);

@@ -83,16 +83,25 @@ void *mem_alloc(size_t bytes, size_t align)
 		align = UNIT;
 	uint64_t flags = irq_save();
 	lock_take(&heap_lock);
-	void *memory = take(bytes, align);
-	if (!memory && grow(ALIGN_UP(bytes + align, GROW)) == E_OK)
-		memory = take(bytes, align);
-	if (!memory && grow(ALIGN_UP(bytes + align, PAGE)) == E_OK)
-		memory = take(bytes, align);
+	void *memory;
+	uint64_t step = GROW;
+	while (!(memory = take(bytes, align)) && step) {
+		if (grow(ALIGN_UP(bytes + align, step)) != E_OK)
+			step = step == GROW ? PAGE : 0;	// the last try is for as little as will do
+	}
 	if (memory)
 		heap_used += bytes;
 	lock_drop(&heap_lock);
 	irq_restore(flags);
 	return memory ? memset(memory, 0, bytes) : NULL;
+}
+
+void *must_alloc(size_t bytes, size_t align)
+{
+	void *memory = mem_alloc(bytes, align);
+	if (!memory)
+		panic("out of memory");
+	return memory;
 }
 
 void mem_free(void *memory, size_t bytes)

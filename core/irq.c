@@ -84,8 +84,8 @@ static void wake(void *arg)
 // A stub is 8 bytes: push of a 0 where the CPU pushes no error code (or a no-op of the same length), call irq_common.
 void irq_init(void)
 {
-	stubs = mem_alloc(PAGE, PAGE);
-	irq_table = mem_alloc(PAGE, PAGE);
+	stubs = must_alloc(PAGE, PAGE);
+	irq_table = must_alloc(PAGE, PAGE);
 	for (uint32_t i = 0; i < 256; i++) {
 		uint8_t *stub = stubs + i * STUB_BYTES;
 		uint64_t address = (uint64_t)stub;
@@ -97,7 +97,7 @@ void irq_init(void)
 			.selector = 8, .ist = i < 32 ? 2 : 1, .type = 0x8E,
 		};
 	}
-	page_map((uint64_t)stubs, (uint64_t)stubs, PAGE, MAP_CODE);
+	page_map((uint64_t)stubs, (uint64_t)stubs, PAGE, MAP_EXEC);
 	vectors[VECTOR_WAKE].handler = wake;
 	vectors[VECTOR_TIMER].handler = timer_tick;
 }

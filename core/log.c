@@ -53,48 +53,30 @@ size_t log_read(uint64_t from, char *to, size_t bytes, uint64_t *next)
 }
 
 struct out {
-	char text[80];
 	uint32_t len;
+	char text[120];
 };
-
-static void flush(struct out *out)
-{
-	for (uint32_t i = 0; i < out->len; i++)
-		ring[logged++ % RING] = out->text[i];
-	console_write(out->text, out->len);
-	out->len = 0;
-}
 
 static void put(struct out *out, char character)
 {
-	out->text[out->len++] = character;
-	if (out->len == sizeof(out->text))
-		flush(out);
+	if (out->len < sizeof(out->text))
+		out->text[out->len++] = character;
 }
 
-static void put_padded(struct out *out, const char *text, size_t len, uint32_t width, char pad)
+// `zero` stands for a digit where nothing is left of the number.
+static void put_number(struct out *out, uint64_t value, uint32_t base, int width, char pad, char zero)
 {
-	for (; width > len; width--)
-		put(out, pad);
-	while (len--)
-		put(out, *text++);
-}
-
-static void put_number(struct out *out, uint64_t value, uint32_t base, uint32_t width, char pad)
-{
-	char digits[20], *first = digits + sizeof(digits);
-	do {
-		uint32_t digit = value % base;
-		*--first = digit < 10 ? '0' + digit : 'a' + digit - 10;
-		value /= base;
-	} while (value);
-	put_padded(out, first, digits + sizeof(digits) - first, width, pad);
+	char digit = value % base;
+	if (value >= base || width > 1)
+		put_number(out, value / base, base, width - 1, pad, pad);
+	put(out, !value ? zero : digit < 10 ? '0' + digit : 'a' - 10 + digit);
 }
 
 void log(const char *format, ...)
 {
-	struct out out = { .len = 0 };
+	struct out out;
 	va_list args;
+	out.len = 0;
 	va_start(args, format);
 	for (char character; (character = *format++);) {
 		if (character != '%') {
@@ -102,35 +84,24 @@ void log(const char *format, ...)
 			continue;
 		}
 		char pad = *format == '0' ? '0' : ' ';
-		uint32_t width = 0;
-		uint64_t value;
-		while ((uint8_t)(*format - '0') < 10)
-			width = width * 10 + *format++ - '0';
-		bool wide = *format == 'l';
-		format += wide;
-		character = *format++;
-		if (character == 's') {
-			const char *text = va_arg(args, const char *);
-			put_padded(&out, text, strlen(text), width, pad);
-			continue;
-		}
-		if (character == '%') {
-			put(&out, character);
-			continue;
-		}
-		value = va_arg(args, uint64_t);		// every argument has a slot of 8 bytes
-		if (!wide)
+		int width = 0;
+		while ((uint8_t)((character = *format++) - '0') < 10)
+			width = width * 10 + character - '0';
+		uint64_t value = va_arg(args, uint64_t);	// every argument has a slot of 8 bytes
+		if (character == 'l')
+			character = *format++;
+		else if (character != 's')
 			value = (uint32_t)value;
-		if (character == 'c') {
+		if (character == 's')
+			for (const char *text = (const char *)value; *text;)
+				put(&out, *text++);
+		else if (character == 'c')
 			put(&out, value);
-			continue;
-		}
-		if (character == 'd' && (int32_t)value < 0) {
-			put(&out, '-');
-			value = -(uint32_t)value;
-		}
-		put_number(&out, value, character == 'x' ? 16 : 10, width, pad);
+		else
+			put_number(&out, value, character == 'x' ? 16 : 10, width, pad, '0');
 	}
 	va_end(args);
-	flush(&out);
+	for (uint32_t i = 0; i < out.len; i++)
+		ring[logged++ % RING] = out.text[i];
+	console_write(out.text, out.len);
 }

@@ -3,7 +3,7 @@
 #include <driver.h>
 #include <framebuffer.h>
 
-extern char __bss_end[];
+extern char __rodata_end[], __bss_end[];
 extern uint64_t native_pointer;
 
 struct boot_info boot;
@@ -28,8 +28,8 @@ static void memory_start(void)
 {
 	if (boot.magic != BOOT_INFO_MAGIC || boot.version != BOOT_INFO_VERSION)
 		panic("the loader is of another version");
-	heap_add((uint64_t)__bss_end, 0x110000);
-	heap_add(0x11A000, 0x174000);
+	heap_add(ALIGN_UP((uint64_t)__rodata_end, PAGE), 0x110000);
+	heap_add((uint64_t)__bss_end, 0x174000);
 	heap_add(0x175000, PAYLOAD_BASE);
 	if (memory_init() != E_OK)
 		panic("not enough memory: Ingot needs 4 MiB");
@@ -73,7 +73,7 @@ void kernel_main(const void *info)
 	registry_scan();
 	memory.driver_kib = heap_used - memory.kernel_kib;
 	program_init();
-	memory.kernel_kib = (heap_used - memory.driver_kib + ((uint64_t)__bss_end - KERNEL_PHYS)) >> 10;
+	memory.kernel_kib = (heap_used - memory.driver_kib + ((uint64_t)__bss_end - KERNEL_PHYS)) >> 10;	// fixed words counted
 	memory.driver_kib >>= 10;
 	if (CONFIG_ON(CORE_BAREMETAL_INFO))
 		baremetal_init();

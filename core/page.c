@@ -4,6 +4,7 @@
 
 #define PRESENT 1ul
 #define LARGE 0x80ul
+#define NO_EXECUTE (1ul << 63)
 #define ADDRESS 0x000FFFFFFFFFF000ul
 
 extern char __text_start[], __text_end[], __rodata_start[], __rodata_end[], __bss_end[];
@@ -18,49 +19,52 @@ static uint64_t phys_limit;
 // A range that nobody has yet.
 static void range_add(uint64_t base, uint64_t end)
 {
-	uint32_t at = memory.free_count;
-	if (base >= end || at == ARRAY_SIZE(memory.free))
+	struct range *at = memory.free + memory.free_count;
+	if (base >= end || at == memory.free + ARRAY_SIZE(memory.free))
 		return;
-	for (; at && memory.free[at - 1].base > base; at--)
-		memory.free[at] = memory.free[at - 1];
-	memory.free[at] = (struct range){ base, end };
 	memory.free_count++;
+	for (; at > memory.free && at[-1].base > base; at--)
+		at[0] = at[-1];
+	at->base = base;
+	at->end = end;
 }
 
 void memory_remove(uint64_t base, uint64_t end)
 {
-	for (uint32_t i = 0; i < memory.free_count; i++) {
-		struct range old = memory.free[i];
-		if (base >= end || old.end <= base || old.base >= end)	// a piece of a page is no page
+	for (struct range *at = memory.free; at < memory.free + memory.free_count;) {
+		struct range old = *at;
+		if (base >= end || old.end <= base || old.base >= end) {	// a piece of a page is no page
+			at++;
 			continue;
+		}
 		memory.free_count--;
-		for (uint32_t j = i; j < memory.free_count; j++)
-			memory.free[j] = memory.free[j + 1];
+		memmove(at, at + 1, (char *)(memory.free + memory.free_count) - (char *)at);
 		range_add(old.base, base);
 		range_add(end, old.end);
-		i = -1;		// the list has changed under us
+		at = memory.free;	// the list has changed under us
 	}
 }
 
 // Whole pages of RAM; what any other entry claims is not free, whatever order they come in.
 int memory_init(void)
 {
-	uint64_t total = 0;
-	for (uint32_t i = 0; i < boot.map_count; i++) {
-		const struct boot_range *entry = &boot.map[i];
-		if (entry->type != BOOT_RAM)
-			continue;
-		uint64_t base = ALIGN_UP(entry->base, PAGE), end = ALIGN_DOWN(entry->base + entry->bytes, PAGE);
-		memory_remove(base, end);	// entries may overlap
-		range_add(base, end);
-		total += entry->bytes;
-	}
-	for (uint32_t i = 0; i < boot.map_count; i++) {
-		const struct boot_range *entry = &boot.map[i];
-		if (entry->type != BOOT_RAM && entry->bytes)
-			memory_remove(ALIGN_DOWN(entry->base, PAGE), ALIGN_UP(entry->base + entry->bytes, PAGE));
-	}
-	memory.ram_mib = (total + 0xFFFFF) >> 20;
+	uint64_t total = 0xFFFFF;
+	for (uint32_t other = 0; other < 2; other++)
+		for (const struct boot_range *entry = boot.map; entry < boot.map + boot.map_count; entry++) {
+			uint64_t base = entry->base, end = base + entry->bytes;
+			if ((entry->type != BOOT_RAM) != other || !entry->bytes)
+				continue;
+			if (other) {
+				memory_remove(ALIGN_DOWN(base, PAGE), ALIGN_UP(end, PAGE));
+				continue;
+			}
+			total += entry->bytes;
+			base = ALIGN_UP(base, PAGE);
+			end = ALIGN_DOWN(end, PAGE);
+			memory_remove(base, end);	// entries may overlap
+			range_add(base, end);
+		}
+	memory.ram_mib = total >> 20;
 	memory_remove(0, KERNEL_LIMIT);
 	return memory.free_count ? E_OK : E_NOMEM;
 }
@@ -107,22 +111,23 @@ static void flush(void)
 }
 
 // Pages as large as the alignment of both addresses allows; `flags` 0 takes the range away.
-int page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint64_t flags)
+int page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t flags)
 {
-	uint64_t end = virt + bytes;
+	uint64_t end = virt + bytes, *entry, rights = flags | PRESENT;
+	if (!(flags & MAP_EXEC))
+		rights |= NO_EXECUTE;
 	while (virt < end) {
 		uint32_t level = levels;
-		while (level && ((virt | phys) & (entry_bytes(level) - 1) || end - virt < entry_bytes(level)))
-			level--;
-		uint64_t *entry;
 		for (;; level--) {	// where there are smaller pages already, go through them
+			if (level && ((virt | phys) & (entry_bytes(level) - 1) || end - virt < entry_bytes(level)))
+				continue;
 			entry = entry_at(virt, level);
 			if (!entry)
 				return E_NOMEM;
 			if (!level || (*entry & (PRESENT | LARGE)) != PRESENT)
 				break;
 		}
-		*entry = flags ? phys | flags | PRESENT | (level ? LARGE : 0) : 0;
+		*entry = flags ? phys | rights | (level ? LARGE : 0) : 0;
 		virt += entry_bytes(level);
 		phys += entry_bytes(level);
 	}
@@ -139,7 +144,7 @@ uint64_t page_lookup(uint64_t virt, uint64_t *bytes)
 {
 	const uint64_t *table = (const uint64_t *)page_root;
 	*bytes = 0;
-	if ((int64_t)virt >> 47 != 0 && (int64_t)virt >> 47 != -1)
+	if (((int64_t)virt >> 47) + 1ul > 1)	// not canonical
 		return 0;
 	for (uint32_t level = 3;; level--) {
 		uint64_t entry = table[virt >> (12 + 9 * level) & 511], inside = virt & (entry_bytes(level) - 1);
@@ -155,37 +160,42 @@ uint64_t page_lookup(uint64_t virt, uint64_t *bytes)
 
 // ---- The kernel's own tables ------------------------------------------------------------------------------------
 
-static void identity(uint64_t base, uint64_t end, uint64_t flags)
+static void must_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t flags)
 {
-	if (page_map(base, base, end - base, flags) != E_OK)
+	if (page_map(virt, phys, bytes, flags) != E_OK)
 		panic("no memory for page tables");
 }
 
 void page_init(void)
 {
-	struct cpuid id = cpu_id(0x80000001, 0);
-	levels = id.edx >> 26 & 1 ? 2 : 1;
-	id = cpu_id(0x80000008, 0);
-	phys_limit = 1ul << (id.eax & 0xFF);
-	page_root = (uint64_t)mem_alloc(PAGE, PAGE);
-
-	identity(PAGE, 0xA0000, MAP_WRITE | MAP_NX);		// page 0 stays out
-	identity(0xA0000, 0xC0000, MAP_WRITE | MAP_UC | MAP_NX);
-	identity(0xC0000, KERNEL_PHYS, MAP_NX);
-	identity(KERNEL_PHYS, KERNEL_LIMIT, MAP_WRITE | MAP_NX);
-	for (uint32_t i = 0; i < memory.free_count; i++)
-		identity(memory.free[i].base, memory.free[i].end, MAP_WRITE | MAP_NX);
-	identity((uint64_t)__text_start, ALIGN_UP((uint64_t)__text_end, PAGE), MAP_CODE);
-	identity((uint64_t)__rodata_start, ALIGN_UP((uint64_t)__rodata_end, PAGE), MAP_NX);
-	identity(PAYLOAD_BASE, PAYLOAD_BASE + PAYLOAD_BYTES, MAP_WRITE);
+	const struct {	// page 0 stays out
+		uint32_t base, end, flags;
+	} fixed[] = {
+		{ PAGE, 0xA0000, MAP_WRITE },
+		{ 0xA0000, 0xC0000, MAP_WRITE | MAP_UC },
+		{ 0xC0000, KERNEL_PHYS, MAP_READ },
+		{ KERNEL_PHYS, KERNEL_LIMIT, MAP_WRITE },
+		{ (uintptr_t)__text_start, (uintptr_t)__text_end, MAP_EXEC },
+		{ (uintptr_t)__rodata_start, (uintptr_t)__rodata_end, MAP_READ },
+		{ PAYLOAD_BASE, PAYLOAD_BASE + PAYLOAD_BYTES, MAP_WRITE | MAP_EXEC },
+	};
+	levels = (cpu_id(0x80000001, 0).edx >> 26 & 1) + 1;
+	phys_limit = 1ul << (cpu_id(0x80000008, 0).eax & 0xFF);
+	page_root = (uint64_t)must_alloc(PAGE, PAGE);
+	for (uint32_t i = 0; i < ARRAY_SIZE(fixed); i++)
+		must_map(fixed[i].base, fixed[i].base, fixed[i].end - fixed[i].base, fixed[i].flags);
+	for (uint32_t i = 0; i < memory.free_count; i++) {
+		const struct range *range = &memory.free[i];
+		must_map(range->base, range->base, range->end - range->base, MAP_WRITE);
+	}
 	cpu_paging(page_root);
 }
 
-static void *map_device(uint64_t phys, uint64_t bytes, uint64_t cache)
+static void *map_device(uint64_t phys, uint64_t bytes, uint32_t cache)
 {
 	uint64_t base = ALIGN_DOWN(phys, PAGE), end = ALIGN_UP(phys + bytes, PAGE);
 	if (!bytes || end <= base || end > phys_limit ||
-	    page_map(base, base, end - base, cache | MAP_WRITE | MAP_NX) != E_OK)
+	    page_map(base, base, end - base, cache | MAP_WRITE) != E_OK)
 		return NULL;
 	return (void *)phys;
 }
@@ -205,44 +215,38 @@ void *mem_map_framebuffer(uint64_t phys, uint64_t bytes)
 static void extent_add(uint64_t phys, uint64_t bytes)
 {
 	uint64_t virt = PROGRAM_BASE + memory.program_bytes;
-	struct extent *last = memory.extents + memory.extent_count - 1;
-	if (memory.extent_count && last->phys + (last->end - last->virt) == phys)
-		last->end += bytes;
-	else if (memory.extent_count < ARRAY_SIZE(memory.extents))
-		memory.extents[memory.extent_count++] = (struct extent){ virt, phys, virt + bytes };
-	else
+	struct extent *next = memory.extents + memory.extent_count;
+	if (memory.extent_count && next[-1].phys + (virt - next[-1].virt) == phys) {
+		next--;
+	} else if (next == memory.extents + ARRAY_SIZE(memory.extents)) {
 		return;
+	} else {
+		memory.extent_count++;
+		next->virt = virt;
+		next->phys = phys;
+	}
 	memory.program_bytes += bytes;
+	next->end = virt + bytes;
 }
 
 // The largest pages first, then smaller ones from what is left over: so the range is contiguous, and each part of it
-// as coarse as it can be.  Page tables come out of what is free as well, so the extents are laid out after them: room
-// for the tables of every page is set aside first.
-void page_program(uint64_t flags)
+// as coarse as it can be.  Page tables come out of what is free as well: room for all of them is set aside first.
+void page_program(uint32_t flags)
 {
-	uint64_t tables = 4 * PAGE, all = 0;
-	for (uint32_t i = 0; i < memory.free_count; i++) {
-		all += memory.free[i].end - memory.free[i].base;
-		tables += 3 * PAGE;
-	}
-	tables += (all >> 30) * (levels == 2 ? 0 : PAGE);
+	uint64_t tables = (4 + 3 * memory.free_count + (memory.ram_mib >> 10)) * PAGE;
 	mem_free(mem_alloc(tables, PAGE), tables);	// the heap grows if it must, and keeps what it got
 	for (uint32_t level = levels + 1; level--;)
 		for (uint32_t i = 0; i < memory.free_count; i++) {
-			struct range range = memory.free[i];
-			uint64_t base = ALIGN_UP(range.base, entry_bytes(level)), end = ALIGN_DOWN(range.end, entry_bytes(level));
+			uint64_t bytes = entry_bytes(level);
+			uint64_t base = ALIGN_UP(memory.free[i].base, bytes), end = ALIGN_DOWN(memory.free[i].end, bytes);
 			if (base >= end)
 				continue;
 			extent_add(base, end - base);
 			memory_remove(base, end);
 			i = -1;
 		}
-	memory.free_count = 0;
-	for (uint32_t i = 0; i < memory.extent_count; i++) {
-		const struct extent *extent = &memory.extents[i];
-		if (page_map(extent->virt, extent->phys, extent->end - extent->virt, flags) != E_OK)
-			panic("no memory for page tables");
-	}
+	for (const struct extent *extent = memory.extents; extent < memory.extents + memory.extent_count; extent++)
+		must_map(extent->virt, extent->phys, extent->end - extent->virt, flags);
 }
 
 uint64_t mem_phys(const void *ptr, size_t len, size_t *run)

@@ -3,14 +3,6 @@
 #include <mmio.h>
 #include <pio.h>
 
-#define FADT_SMI_CMD 48
-#define FADT_ACPI_ENABLE 52
-#define FADT_PM1A_CNT 64
-#define FADT_PM1B_CNT 68
-#define FADT_FLAGS 112
-#define FADT_RESET_REG 116
-#define FADT_RESET_VALUE 128
-#define FADT_SLEEP_CONTROL 244
 #define FLAG_RESET_REG 0x400u
 #define FLAG_HW_REDUCED 0x100000u
 #define SCI_EN 1
@@ -19,8 +11,8 @@
 // A register of 8 bits in a generic address structure (a.5.2.3.2): memory or port.
 static void gas_write(uint32_t field, uint8_t value)
 {
-	uint64_t address = acpi_field("FACP", field + 4, 8);
-	uint8_t space = acpi_field("FACP", field, 1);
+	uint64_t address = fadt_field(field + 4, 8);
+	uint8_t space = fadt_field(field, 1);
 	if (!address)
 		return;
 	if (space == 1)
@@ -31,11 +23,11 @@ static void gas_write(uint32_t field, uint8_t value)
 
 static void enable(uint16_t control)
 {
-	uint16_t command = acpi_field("FACP", FADT_SMI_CMD, 4);
+	uint16_t command = fadt_field(FADT_SMI_CMD, 4);
 	uint64_t deadline = time_deadline(ENABLE_US);
 	if (!command || pio_read16(control) & SCI_EN)
 		return;
-	pio_write8(command, acpi_field("FACP", FADT_ACPI_ENABLE, 1));
+	pio_write8(command, fadt_field(FADT_ACPI_ENABLE, 1));
 	while (!(pio_read16(control) & SCI_EN) && !time_passed(deadline))
 		;
 }
@@ -44,10 +36,10 @@ static void enable(uint16_t control)
 void power_off(void)
 {
 	uint8_t type_a = 0, type_b = 0;
-	uint16_t control_a = acpi_field("FACP", FADT_PM1A_CNT, 4), control_b = acpi_field("FACP", FADT_PM1B_CNT, 4);
+	uint16_t control_a = fadt_field(FADT_PM1A_CNT, 4), control_b = fadt_field(FADT_PM1B_CNT, 4);
 	irq_save();
 	aml_s5(&type_a, &type_b);
-	if (acpi_field("FACP", FADT_FLAGS, 4) & FLAG_HW_REDUCED) {
+	if (fadt_field(FADT_FLAGS, 4) & FLAG_HW_REDUCED) {
 		gas_write(FADT_SLEEP_CONTROL, type_a << 2 | 0x20);
 	} else if (control_a) {
 		enable(control_a);
@@ -68,8 +60,8 @@ void power_reboot(void)
 		uint64_t base;
 	} none = { 0, 0 };
 	irq_save();
-	if (acpi_field("FACP", FADT_FLAGS, 4) & FLAG_RESET_REG)
-		gas_write(FADT_RESET_REG, acpi_field("FACP", FADT_RESET_VALUE, 1));
+	if (fadt_field(FADT_FLAGS, 4) & FLAG_RESET_REG)
+		gas_write(FADT_RESET_REG, fadt_field(FADT_RESET_VALUE, 1));
 	time_delay_us(1000);
 	pio_write8(0x64, 0xFE);
 	time_delay_us(1000);

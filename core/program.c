@@ -18,6 +18,7 @@ struct segment {
 	uint64_t offset, virt, phys, file_bytes, bytes, align;
 };
 enum { SEGMENT_LOAD = 1, SEGMENT_NOTE = 4, SEGMENT_X = 1, SEGMENT_W = 2 };
+_Static_assert(SEGMENT_W == MAP_WRITE, "segment_protect");
 
 static uint64_t entry;
 static bool is_elf;
@@ -54,7 +55,7 @@ static const char *segment_load(const struct segment *segment, const uint8_t *fi
 
 static void segment_protect(const struct segment *segment)
 {
-	uint64_t rights = (segment->flags & SEGMENT_W ? MAP_WRITE : 0) | (segment->flags & SEGMENT_X ? MAP_CODE : MAP_NX);
+	uint32_t rights = MAP_READ | (segment->flags & SEGMENT_W) | (segment->flags & SEGMENT_X ? MAP_EXEC : 0);
 	size_t run;
 	if (segment->type != SEGMENT_LOAD)
 		return;
@@ -101,7 +102,7 @@ void program_init(void)
 	bool has_magic = CONFIG_ON(CORE_NATIVE) && boot.program_kind == BOOT_PROGRAM && boot.program_bytes > 4 &&
 			 !memcmp(elf->ident, "\177ELF", 4);
 	const char *error;
-	page_program(has_magic ? MAP_WRITE | MAP_NX : MAP_WRITE);
+	page_program(has_magic ? MAP_WRITE : MAP_WRITE | MAP_EXEC);
 	memory.program_free = PROGRAM_BASE;
 	if (!boot.program_kind)
 		error = "none";

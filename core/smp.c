@@ -101,7 +101,7 @@ void smp_init(void)
 		return;
 	memcpy((void *)TRAMPOLINE, trampoline, trampoline_end - trampoline);
 	*(uint32_t *)(TRAMPOLINE + (trampoline_root - trampoline)) = page_root;
-	page_map(TRAMPOLINE, TRAMPOLINE, PAGE, MAP_CODE);
+	page_map(TRAMPOLINE, TRAMPOLINE, PAGE, MAP_EXEC);
 	mwait = cpu_id(1, 0).ecx >> 3 & 1 && !cpu_hypervisor();
 	smp_ticket = 1;
 	send_all(IPI_INIT);

@@ -6,23 +6,14 @@
 
 #define WINDOW_NS 100000u
 
-static uint64_t frequency;	// Hz
-static uint64_t scale;		// ns = ticks * scale >> 32
+static uint32_t khz;
+static uint64_t scale = 1ul << 32;	// ns = ticks * scale >> 32
 
-// ---- Frequency ----------------------------------------------------------------------------------------------------
-
-// Intel SDM vol. 2, CPUID leaf 15H: crystal * numerator / denominator.
-static uint64_t cpu_frequency(void)
-{
-	if (cpu_id(0, 0).eax < 0x15)
-		return 0;
-	struct cpuid id = cpu_id(0x15, 0);
-	return id.eax && id.ebx && id.ecx ? (uint64_t)id.ecx * id.ebx / id.eax : 0;
-}
+// ---- Frequency, in kHz ------------------------------------------------------------------------------------------
 
 int cpu_hypervisor(void)
 {
-	return cpu_id(1, 0).ecx >> 31 & 1;
+	return cpu_id(1, 0).ecx >> 31;
 }
 
 struct kvm_clock {	// KVM's pvclock ABI, Linux Documentation/virt/kvm/x86/msr.rst
@@ -33,115 +24,112 @@ struct kvm_clock {	// KVM's pvclock ABI, Linux Documentation/virt/kvm/x86/msr.rs
 	uint8_t flags, pad2[2];
 };
 
-// Leaf 0x40000010 (VMware, KVM, Hyper-V's peers): kHz.  Else KVM's clock: ticks << shift, times multiplier >> 32, are ns.
-static uint64_t hypervisor_frequency(void)
+// What the processor tells (Intel SDM vol. 2, CPUID leaf 15H: crystal * numerator / denominator), or the hypervisor:
+// leaf 0x40000010 (VMware, KVM), else KVM's clock: ticks << shift, times multiplier >> 32, are nanoseconds.
+static uint64_t known_khz(void)
 {
+	struct cpuid id = cpu_id(0, 0);
+	if (id.eax >= 0x15) {
+		id = cpu_id(0x15, 0);
+		if (id.eax && id.ecx)
+			return (uint64_t)id.ecx * id.ebx / id.eax / 1000;
+	}
 	if (!cpu_hypervisor())
 		return 0;
-	struct cpuid id = cpu_id(0x40000000, 0);
-	if (id.eax >= 0x40000010 && id.eax < 0x40010000) {
+	id = cpu_id(0x40000000, 0);
+	if (id.eax - 0x40000010 < 0xFFFF) {
 		uint32_t khz = cpu_id(0x40000010, 0).eax;
 		if (khz)
-			return khz * 1000ul;
+			return khz;
 	}
-	if (id.ebx != 0x4B4D564B || !(cpu_id(0x40000001, 0).eax >> 3 & 1))	// "KVMK...", clock source 2
+	if (id.ebx != 0x4B4D564B || !(cpu_id(0x40000001, 0).eax & 8))	// "KVMK...", clock source 2
 		return 0;
-	struct kvm_clock *clock = kzalloc(sizeof(*clock));
-	if (!clock)
-		return 0;
+	struct kvm_clock *clock = must_alloc(sizeof(*clock), 64);
 	msr_write(0x4B564D01, (uint64_t)clock | 1);
-	uint64_t hz = clock->multiplier ? (1000000000ul << 32) / clock->multiplier : 0;
-	hz = clock->shift < 0 ? hz << -clock->shift : hz >> clock->shift;
+	uint64_t khz = (1000000ul << 32) / max_u64(clock->multiplier, 1);
+	khz = clock->shift < 0 ? khz << -clock->shift : khz >> clock->shift;
 	msr_write(0x4B564D01, 0);
 	kfree(clock, sizeof(*clock));
-	return hz;
+	return khz;
 }
 
-// A counter of known frequency.
-struct reference {
-	uint64_t hz, mask;
-	uint64_t address;	// HPET's registers; port of the PM timer; 0: the PIT
-};
+// A counter of known frequency: HPET's registers, the PM timer's port, or 0 for the PIT.
+static uint64_t reference;
 
-static uint64_t reference_read(const struct reference *ref)
+static uint32_t reference_read(void)
 {
-	if (ref->address > 0xFFFF)
-		return mmio_read64((void *)(ref->address + 0xF0));
-	if (ref->address)
-		return pio_read32(ref->address);
+	if (reference > 0xFFFF)
+		return mmio_read32((void *)(reference + 0xF0));
+	if (reference)
+		return pio_read32(reference);
 	pio_write8(0x43, 0x80);		// latch channel 2; it counts down
-	uint64_t low = pio_read8(0x42);
-	return -(low | (uint64_t)pio_read8(0x42) << 8);
+	uint32_t low = pio_read8(0x42);
+	return -(low | pio_read8(0x42) << 8);
 }
 
-static struct reference reference_find(void)
+// Finds one and starts it; returns its frequency in Hz, and what of its value counts.
+static uint64_t reference_start(uint32_t *mask)
 {
-	uint64_t address = acpi_field("HPET", 44, 8);	// IA-PC HPET Specification 1.0a, 3.2.4
-	if (address && mem_map_device(address, PAGE)) {
-		uint64_t period = mmio_read64((void *)address) >> 32;	// femtoseconds, 2.3.4
-		if (period - 1 < 100000000) {
-			mmio_write64((void *)(address + 0x10), mmio_read64((void *)(address + 0x10)) | 1);
-			return (struct reference){ 1000000000000000ul / period, 0xFFFFFFFF, address };
-		}
+	reference = acpi_field("HPET", 44, 8);		// IA-PC HPET Specification 1.0a, 3.2.4
+	if (reference && mem_map_device(reference, PAGE)) {
+		volatile uint32_t *hpet = (volatile uint32_t *)reference;
+		uint32_t period = mmio_read32(hpet + 1);	// femtoseconds, 2.3.4
+		mmio_write32(hpet + 4, mmio_read32(hpet + 4) | 1);
+		*mask = ~0u;
+		if (period)
+			return 1000000000000000ul / period;
 	}
-	uint64_t port = acpi_field("FACP", 76, 4);	// a.4.8.3.3: 3.58 MHz, 24 or 32 bits
-	if (port)
-		return (struct reference){ 3579545, 0xFFFFFF, port };
+	reference = fadt_field(FADT_PM_TIMER, 4);	// a.4.8.3.3: 24 or 32 bits
+	*mask = 0xFFFFFF;
+	if (reference)
+		return 3579545;
 	pio_write8(0x61, (pio_read8(0x61) & ~2) | 1);	// gate of channel 2 on, speaker off
 	pio_write8(0x43, 0xB4);				// rate generator, low and high byte
 	pio_write8(0x42, 0xFF);
 	pio_write8(0x42, 0xFF);
-	return (struct reference){ 1193182, 0xFFFF, 0 };
+	*mask = 0xFFFF;
+	return 1193182;
 }
 
 // The window ends when the reference says so, or after ten million ticks; the reference is read seldom, since each
 // read is an exit on a hypervisor.
-static uint64_t measured_frequency(uint64_t *window_ns)
+static uint64_t measured_khz(uint32_t *window_ns)
 {
-	struct reference ref = reference_find();
-	uint64_t want = ref.hz * WINDOW_NS / 1000000000, passed;
-	uint64_t start = reference_read(&ref), first = cpu_tsc(), now;
+	uint32_t mask, passed;
+	uint64_t hz = reference_start(&mask), now;
+	uint32_t start = reference_read();
+	uint64_t first = cpu_tsc();
 	do {
 		for (now = cpu_tsc(); cpu_tsc() - now < 4000;)
 			cpu_pause();
-		passed = (reference_read(&ref) - start) & ref.mask;
+		passed = (reference_read() - start) & mask;
 		now = cpu_tsc();
-	} while (passed < want && now - first < 10000000);
-	if (!passed)
-		return 0;
-	*window_ns = passed * 1000000000 / ref.hz;
-	return (now - first) * ref.hz / passed;
+		*window_ns = passed * 1000000000ul / hz;
+	} while (*window_ns < WINDOW_NS && now - first < 10000000);
+	return passed ? (now - first) * hz / passed / 1000 : 0;
 }
 
 void time_init(void)
 {
-	const char *source = "CPU";
-	uint64_t window_ns = WINDOW_NS;
-	frequency = cpu_frequency();
-	if (!frequency) {
-		frequency = hypervisor_frequency();
-		source = "hypervisor";
+	uint32_t window_ns = WINDOW_NS;
+	khz = known_khz();
+	apic_timer_calibrate(true, 0);
+	if (khz)
+		time_delay_us(WINDOW_NS / 1000);	// by what has been assumed until now
+	else
+		khz = measured_khz(&window_ns);
+	if (!khz) {
+		log("time: no timer answers, 1 GHz assumed\n");
+		khz = 1000000;
 	}
-	apic_timer_calibrate_start();
-	if (frequency) {
-		scale = (1000000000ul << 32) / frequency;
-		time_delay_us(WINDOW_NS / 1000);
-	} else {
-		frequency = measured_frequency(&window_ns);
-		source = "measured";
-	}
-	if (!frequency) {
-		frequency = 1000000000;
-		source = "guessed, no timer answers";
-	}
-	apic_timer_calibrate_end(window_ns);
-	scale = (1000000000ul << 32) / frequency;
-	log("time: %u MHz, %s\n", (uint32_t)(frequency / 1000000), source);
+	apic_timer_calibrate(false, window_ns);
+	scale = (1000000ul << 32) / khz;
+	log("time: %u MHz\n", khz / 1000);
 }
 
-uint64_t time_frequency(void)
+uint32_t time_khz(void)
 {
-	return frequency;
+	return khz;
 }
 
 // ---- Clock --------------------------------------------------------------------------------------------------------
@@ -207,7 +195,7 @@ void timer_tick(void *arg)
 	struct timer_user *timer = &smp_cpu()->timer;
 	(void)arg;
 	if (timer->fn && time_ns() >= timer->next) {
-		timer->next = max_u64(timer->next + timer->period, time_ns());
+		timer->next = max_u64(timer->next + timer->period, time_ns());	// those that were missed are gone
 		program_callback(timer->fn, timer->arg);
 	}
 	if (!smp_self() && wake_at)

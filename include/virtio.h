@@ -33,6 +33,7 @@ struct virtq {
 	uint32_t avail_index;		// free-running: next entry to publish; only 16 bits are seen by the device
 	uint32_t used_index;		// free-running: next entry to take back
 	uint16_t size, mask;		// entries, a power of two; size - 1
+	uint16_t room;			// entries that there is memory for
 	uint16_t index;			// number of this queue
 	uint16_t notified;		// avail_index at the last notification
 	bool armed;			// interrupts on
@@ -79,10 +80,11 @@ static inline struct virtio_dev *to_virtio(struct device *id)
 // FEATURES_OK (v.3.1.1).  E_NOTSUP for a legacy-only device, E_TIMEOUT, E_IO if the device refuses.  Logs the cause.
 int virtio_start(struct virtio_dev *vdev, uint64_t wanted);
 
-// Sets up queue `index` with at most `max_size` entries (a power of two, 4 or more) and memory of its own, without
-// interrupts.  *vq must be zero.  E_NODEV if the device has no such queue.  Before virtio_ready.
+// Sets up queue `index` with at most `max_size` entries (a power of two, 4 or more), without interrupts.  Its memory is
+// allocated the first time (*vq is zero then), and stays for the next, which may want less.  E_NODEV if the device has
+// no such queue.  Before virtio_ready.
 int virtio_queue(struct virtio_dev *vdev, uint32_t index, uint32_t max_size, struct virtq *vq);
-// Leaves *vq zero, and may find it so.  The device has been reset.
+// The device has been reset.
 void virtio_queue_free(struct virtq *vq);
 
 // DRIVER_OK.
