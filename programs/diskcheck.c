@@ -386,9 +386,9 @@ static int refusals(struct worker *worker)
 	if (refused(worker, INGOT_READ, 0, 0, worker->buffer, 0) < 0 || refused(worker, 9, 0, 1, worker->buffer, 0) < 0 ||
 	    refused(worker, INGOT_READ, 0, 1, NULL, 0) < 0)
 		return -1;
-	if (blocks > drive->info.max_blocks &&
-	    refused(worker, INGOT_READ, 0, drive->info.max_blocks + 1, worker->buffer, 0) < 0)
-		return -1;
+	req.count = drive->info.max_blocks + 1;		// blk_run may cut it into pieces
+	if (blocks > drive->info.max_blocks && ingot->blk_submit(drive->blk, worker->queue, &req) >= 0)
+		return fail(worker, "blk_submit takes %u blocks, max_blocks is %u", req.count, drive->info.max_blocks);
 	if (drive->info.align > 1 && refused(worker, INGOT_READ, 0, 1, worker->buffer + 1, 0) < 0)
 		return -1;
 	return 0;

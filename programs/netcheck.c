@@ -282,41 +282,53 @@ static int ping_answers(struct port *port, struct exchange *with, const struct p
 
 // ---- The UDP exchange: a window of datagrams, each recognised by its size ---------------------------------------
 
-static int send_missing(struct port *port, uint32_t first, uint32_t count, uint32_t missing)
+// Sends what `wanted` says, as far as there are frames, and takes it out of `wanted`.
+static int send_wanted(struct port *port, uint32_t first, uint32_t *wanted)
 {
-	for (uint32_t i = 0; i < count; i++) {
+	for (uint32_t i = 0; i < 32; i++) {
 		uint8_t *frame;
 		uint32_t size = first + i;
 		int offload = port->offload && size % 2;
-		if (!(missing >> i & 1) || !(frame = port_build(port)))
+		if (!(*wanted >> i & 1))
 			continue;
+		if (!(frame = port_build(port)))
+			break;
 		fill(port, frame + PACKET_UDP_DATA, size);
 		port_queue(port, packet_udp(frame, &port->self, &port->gateway, OUR_PORT, port->udp_port, size, offload),
 			offload);
+		*wanted &= ~(1u << i);
 	}
 	return port_flush(port);
+}
+
+// Takes what has come; each echo of the window goes out of `missing`.
+static int take_echoes(struct port *port, uint32_t first, uint32_t count, uint32_t *missing)
+{
+	struct packet packet;
+	while (port_packet(port, &packet)) {
+		uint32_t i = packet.bytes - first;
+		if (packet.kind != PACKET_UDP || packet.from_port != port->udp_port || packet.to_port != OUR_PORT || i >= count)
+			continue;
+		if (!filled(port, &packet))
+			return fail(port, "%u bytes came back with another content", packet.bytes);
+		*missing &= ~(1u << i);
+	}
+	return 0;
 }
 
 // Sizes first to first + count - 1; every one must come back as it went out.
 static int udp_window(struct port *port, uint32_t first, uint32_t count)
 {
 	uint32_t missing = count < 32 ? (1u << count) - 1 : 0xFFFFFFFF;
-	struct packet packet;
 	for (uint32_t try = 0; try < TRIES; try++) {
+		uint32_t wanted = missing;
 		for (uint32_t i = 0; try && i < count; i++)
 			port->resent += missing >> i & 1;
-		if (send_missing(port, first, count, missing) < 0)
-			return -1;
 		for (uint64_t end = deadline(ANSWER_US); !passed(end); ingot_relax()) {
-			while (port_packet(port, &packet)) {
-				uint32_t i = packet.bytes - first;
-				if (packet.kind != PACKET_UDP || packet.from_port != port->udp_port ||
-				    packet.to_port != OUR_PORT || i >= count)
-					continue;
-				if (!filled(port, &packet))
-					return fail(port, "%u bytes came back with another content", packet.bytes);
-				missing &= ~(1u << i);
-			}
+			if (wanted && send_wanted(port, first, &wanted) < 0)
+				return -1;
+			if (take_echoes(port, first, count, &missing) < 0)
+				return -1;
 			if (!missing)
 				return 0;
 		}
@@ -465,12 +477,14 @@ static int check(struct port *port, int take_port)
 	if (wait_link(port, &info) < 0 || check_mac(port, &info) < 0)
 		return -1;
 	for (int pass = 0; pass < PASSES; pass++) {
+		uint64_t resent = port->resent;
 		port->pass = (enum pass)pass;
 		if (run_pass(port, &info, take_port) < 0)
 			return -1;
 		uint32_t ip = port->self.ip;
-		print("%s %s: %s: address %u.%u.%u.%u, ping, UDP port %u: fine\n", info.name, info.driver, pass_names[pass],
-			ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255, port->udp_port);
+		print("%s %s: %s: address %u.%u.%u.%u, ping, UDP port %u: fine, resent %lu\n", info.name, info.driver,
+			pass_names[pass], ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255, port->udp_port,
+			port->resent - resent);
 	}
 	return 0;
 }
