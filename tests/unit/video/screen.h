@@ -1,0 +1,17 @@
+// A console that is registered, as the core would.
+#pragma once
+#include <fake.h>
+#include <display.h>
+#include <framebuffer.h>
+
+static struct console *console;
+
+void console_register(struct console *con)
+{
+	console = con;
+}
+
+static inline void show(const char *text)
+{
+	console->write(console, text, strlen(text));
+}
