@@ -173,13 +173,14 @@ void smp_nmi(struct trap *trap)
 	struct cpu *cpu = smp_cpu();
 	if (stopping)
 		halt();
-	if (!cpu->drop)
+	uint32_t drop = cpu->drop;
+	if (!drop)
 		panic_trap(trap);
-	if (cpu->state != CPU_BUSY || cpu->drop == 1)
+	__atomic_store_n(&cpu->drop, 0, __ATOMIC_RELEASE);	// answered: the next one may be sent
+	if (cpu->state != CPU_BUSY || drop == 1)
 		if (inside(trap->rip, __text_start, __text_end) &&
 		    !inside(trap->rip, system_smp_lock, system_smp_lock_end))
 			return;
-	cpu->drop = 0;
 	apic_eoi();			// it may have been in a callback
 	trap->rip = (uint64_t)idle_again;
 	trap->rsp = cpu->stack + 128;
@@ -194,11 +195,13 @@ void smp_reset(void)
 		if (i == smp_self() || !i)
 			continue;
 		while (cpu->state == CPU_BUSY) {
+			uint64_t answer = time_deadline(DROP_US);
 			cpu->drop = time_passed(deadline) ? 2 : 1;
 			apic_ipi(cpu->apic_id, IPI_NMI);
-			time_delay_us(10);
+			// One at a time: an NMI that came late would find no reason for it, and panic.
+			while (__atomic_load_n(&cpu->drop, __ATOMIC_ACQUIRE) && !time_passed(answer))
+				;
 		}
-		cpu->drop = 0;
 	}
 }
 
