@@ -20,7 +20,7 @@ struct classic_calls classic = {
 	.net_tx = NET(net_classic_tx), .net_rx = NET(net_classic_rx), .net_status = NET(net_classic_status),
 	.net_config = NET(net_classic_config), .on_receive = NET(net_on_receive),
 	.nvs = STORAGE(blk_classic_nvs), .drive_kind = STORAGE(blk_classic_kind),
-	.input = NOTHING, .bus = NOTHING,
+	.input = CONFIG_ON(INPUT) ? input_read : NOTHING, .bus = NOTHING,
 };
 
 // ---- Input: the keyboard's routine runs on the core that asked for it -------------------------------------------
@@ -36,7 +36,7 @@ uint8_t program_input(void)
 {
 	uint8_t character = classic.input();
 	if (!character)
-		timer_wake(false);
+		timer_wake(classic.input_polled);
 	return character;
 }
 

@@ -26,7 +26,6 @@ void input_push(uint8_t character)
 	}
 	lock_drop(&pushing);
 	irq_restore(flags);
-	classic.input = input_read;
 	program_key();
 }
 
@@ -34,7 +33,7 @@ void input_poll(struct input_source *source)
 {
 	source->next = polled;
 	polled = source;
-	classic.input = input_read;
+	classic.input_polled = true;
 }
 
 void input_attach(struct input_source *source, uint32_t line)

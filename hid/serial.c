@@ -148,5 +148,5 @@ static int serial_input_probe(void)
 	return E_OK;
 }
 
-static const struct platform_driver serial_keys = { "serial", serial_input_probe };
+static const struct platform_driver serial_keys = { "serial input", serial_input_probe };
 PLATFORM_DRIVER(serial_keys);

@@ -34,5 +34,5 @@ struct input_source {
 void input_attach(struct input_source *source, uint32_t line);
 void input_poll(struct input_source *source);
 
-// One character, 0 if none waits.  Any core.
+// One character, 0 if none waits (classic.input).  Any core.
 uint8_t input_read(void);

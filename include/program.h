@@ -1,5 +1,5 @@
-// What programs call: core/native.c and core/syscall.c own the tables.  Input and buses fill in their functions when
-// the first device registers; those of a class of the configuration are there from the start.
+// What programs call: core/native.c and core/syscall.c own the tables.  Buses fill in their functions when the
+// first device registers; those of a class of the configuration are there from the start.
 #pragma once
 #include <util.h>
 #include <ingot.h>
@@ -19,6 +19,7 @@ struct classic_calls {
 	uint32_t (*drive_kind)(uint32_t drive, const char **identity);	// BLK_*, 0: none; identity as in struct blk_dev
 	int (*on_receive)(uint32_t net, ingot_callback fn, void *arg);	// on the calling core; NULL ends it
 	uint8_t (*input)(void);					// one character, 0 if none waits
+	bool input_polled;					// a source has no interrupt: halted programs need a tick
 	// Configuration space; bits 47:32 segment, 31:24 bus, 23:16 device and function, 15:0 number of the dword.
 	uint32_t (*bus)(uint64_t address, bool write, uint32_t value);
 };
@@ -48,6 +49,9 @@ int blk_info(uint32_t blk, struct ingot_blk_info *out);
 int blk_submit(uint32_t blk, uint32_t queue, const struct ingot_blk_req *req);
 uint32_t blk_poll(uint32_t blk, uint32_t queue, struct ingot_blk_done *done, uint32_t max);
 int blk_run(uint32_t blk, const struct ingot_blk_req *req);
+
+// hid/input.c, if CONFIG_INPUT
+uint8_t input_read(void);
 
 // From an interrupt handler: calls a program's routine on this core, its vector registers kept.
 void program_callback(ingot_callback fn, void *arg);

@@ -15,7 +15,9 @@ struct lfb {
 	struct text_screen scr;
 	uint8_t *pixels;
 	uint64_t line;			// bytes
-	uint64_t four[16][2];		// the pixels of each pattern of four
+	struct four {
+		uint32_t pixel[4];
+	} four[16];			// the pixels of each pattern of four
 	uint8_t font[95][FONT_HEIGHT];
 	uint8_t cells[];		// 8-byte aligned
 };
@@ -25,14 +27,12 @@ static void lfb_draw(struct text_screen *scr, uint32_t at)
 	struct lfb *lfb = container_of(scr, struct lfb, scr);
 	uint8_t *line = lfb->pixels + at / scr->columns * FONT_HEIGHT * lfb->line + at % scr->columns * WIDTH * 4;
 	for (uint32_t row = 0; row < FONT_HEIGHT; row++, line += lfb->line) {
-		uint64_t *to = (uint64_t *)line;
+		struct four *to = (struct four *)line;
 		const uint8_t *cell = scr->cells + at;
 		do {
 			uint32_t bits = lfb->font[*cell & 0x7F][row] ^ (int8_t)*cell >> 7;
-			for (uint32_t half = 0; half < 2; half++, bits <<= 4) {
-				*to++ = lfb->four[bits >> 4 & 15][0];
-				*to++ = lfb->four[bits >> 4 & 15][1];
-			}
+			*to++ = lfb->four[bits >> 4 & 15];
+			*to++ = lfb->four[bits & 15];
 		} while (++cell != scr->cells + at + TEXT_GROUP);
 	}
 }
@@ -41,7 +41,7 @@ static void lfb_draw(struct text_screen *scr, uint32_t at)
 static void lfb_unpack(struct lfb *lfb)
 {
 	uint8_t *to = lfb->font[0];
-	uint32_t *pixel = (uint32_t *)lfb->four;
+	uint32_t *pixel = lfb->four[0].pixel;
 	for (const uint8_t *run = font_runs; run != font_runs + sizeof(font_runs); run++) {
 		uint32_t length = FONT_RUN(*run >> 6);
 		do
@@ -65,9 +65,8 @@ static int lfb_probe(void)
 	if (fb->bits != 32 || fb->width > fb->pitch || (fb->pitch | fb->height) > SIDE_MAX || !count)
 		return E_INVAL;
 	pixels = mem_map_framebuffer(fb->phys, quads * 8);
-	lfb = kzalloc(sizeof(*lfb) + TEXT_BYTES(columns, count));
-	if (!pixels || !lfb)
-		return E_NOMEM;		// either is nothing to give back: a machine so full has stopped by now
+	if (!pixels || !(lfb = kzalloc(sizeof(*lfb) + TEXT_BYTES(columns, count))))
+		return E_NOMEM;
 	lfb->pixels = (uint8_t *)pixels;
 	lfb->line = fb->pitch * 4;
 	lfb->scr.draw = lfb_draw;
