@@ -149,7 +149,7 @@ struct ingot_device_info {
 
 struct ingot_driver_info {
 	uint32_t size;		// set by the caller
-	char bus[8];		// "pci", "virtio", "usb", "platform"
+	char bus[12];		// "pci", "virtio", "usb", "platform"
 	char name[16];
 	uint32_t devices;	// bound to it
 };

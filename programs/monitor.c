@@ -132,11 +132,37 @@ static int edit(struct editor *ed, int key)
 	return 0;
 }
 
+// The next byte, if it comes within 20 ms: a terminal sends the bytes of one key together.
+static int next_byte(void)
+{
+	int key = 0;
+	for (uint64_t end = deadline(20000); !key && !passed(end); ingot_relax())
+		key = ingot->read();
+	return key;
+}
+
+// A key; the sequences that a terminal on the serial line sends for arrows (ECMA-48, 8.3: CSI A to D) are turned into
+// what a keyboard gives.
+static int read_key(void)
+{
+	static const char arrows[] = { KEY_UP, KEY_DOWN, KEY_RIGHT, KEY_LEFT };
+	int key = ingot_wait_key();
+	if (key != KEY_ESCAPE)
+		return key;
+	key = next_byte();
+	if (key != '[' && key != 'O')
+		return key ? key : KEY_ESCAPE;
+	do
+		key = next_byte();
+	while (key && key < '@');	// parameters, up to the final byte
+	return key >= 'A' && key <= 'D' ? arrows[key - 'A'] : 0;
+}
+
 static void read_line(struct editor *ed)
 {
 	ed->length = ed->at = 0;
 	ingot_print("> ");
-	while (!edit(ed, ingot_wait_key()))
+	while (!edit(ed, read_key()))
 		;
 }
 
@@ -167,7 +193,7 @@ static void show_drivers(uint64_t *numbers, int count)
 	struct ingot_driver_info info;
 	(void)numbers, (void)count;
 	for (uint32_t i = 0; info.size = sizeof(info), !ingot->driver_info(i, &info); i++)
-		print("%-8s %-16s %u devices\n", info.bus, info.name, info.devices);
+		print("%-8s %-16s %u device%s\n", info.bus, info.name, info.devices, info.devices == 1 ? "" : "s");
 }
 
 static void show_cores(uint64_t *numbers, int count)
