@@ -132,10 +132,14 @@ int virtio_queue(struct virtio_dev *vdev, uint32_t index, uint32_t size, struct 
 		size /= 2;
 	if (size < 4)
 		return E_NODEV;
-	char *memory = mem_alloc(virtq_bytes(size), 64);
-	if (!memory)
-		return E_NOMEM;
-	vq->desc = (struct virtq_desc *)memory;
+	if (!vq->desc) {
+		vq->desc = mem_alloc(virtq_bytes(size), 64);
+		if (!vq->desc)
+			return E_NOMEM;
+		vq->room = size;
+	}
+	char *memory = memset(vq->desc, 0, virtq_bytes(size));
+	vq->avail_index = vq->used_index = vq->notified = vq->armed = 0;
 	vq->ring = (uint16_t *)(memory + 16 * size + 4);
 	vq->used = (volatile uint64_t *)(memory + 18 * size + 64);
 	vq->size = size;
@@ -145,10 +149,8 @@ int virtio_queue(struct virtio_dev *vdev, uint32_t index, uint32_t size, struct 
 	vq->wide = is_mmio(vdev);
 	if (CONFIG_ON(BUS_VIRTIO_PCI) && !is_mmio(vdev)) {	// v.4.1.4.4
 		uint64_t at = (uint64_t)mmio_read16(vdev->common + PCI_NOTIFY_OFF) * vdev->notify_multiplier;
-		if (at + 2 > vdev->bytes[VIRTIO_NOTIFY]) {
-			virtio_queue_free(vq);
+		if (at + 2 > vdev->bytes[VIRTIO_NOTIFY])
 			return E_INVAL;
-		}
 		vq->doorbell = vdev->notify + at;
 	}
 	reg_write(vdev, QUEUE_SIZE, size);
@@ -166,8 +168,7 @@ int virtio_queue(struct virtio_dev *vdev, uint32_t index, uint32_t size, struct 
 
 void virtio_queue_free(struct virtq *vq)
 {
-	mem_free(vq->desc, virtq_bytes(vq->size));
-	memset(vq, 0, sizeof(*vq));
+	mem_free(vq->desc, virtq_bytes(vq->room));
 }
 
 uint64_t virtio_config(struct virtio_dev *vdev, uint32_t field, uint32_t otherwise)

@@ -23,6 +23,13 @@ static inline struct net_dev *net_find(uint32_t index)
 	return index < CLASS_MAX ? nets[index] : NULL;
 }
 
+// NULL if it isn't there or isn't started.
+static struct net_queue *net_queue(uint32_t index, uint32_t queue)
+{
+	struct net_dev *net = net_find(index);
+	return net && queue < net->info.queues_open ? net->queue[queue] : NULL;
+}
+
 // ---- Frames --------------------------------------------------------------------------------------------------
 
 // Makes frames of `memory`; what is not contiguous for the device is left out.
@@ -65,8 +72,10 @@ static int net_start(struct net_dev *net, uint32_t queues, const char *memory, s
 	if (frame_bytes <= NET_FRAME_BYTES && mtu > 1500)
 		mtu = 1500;
 	net->info.mtu = min_u64(mtu, frame_bytes - NET_DATA - 18);
-	net->info.queues_open = queues;
-	return net->ops->start(net, queues);
+	int rc = net->ops->start(net, queues);
+	if (rc == E_OK)
+		net->info.queues_open = queues;
+	return rc;
 }
 
 int net_open(uint32_t index, uint32_t queues, void *memory, size_t bytes, uint32_t frame_bytes)
@@ -74,8 +83,10 @@ int net_open(uint32_t index, uint32_t queues, void *memory, size_t bytes, uint32
 	struct net_dev *net = net_find(index);
 	if (!net)
 		return E_NODEV;
-	if (memory && (queues - 1 >= net->info.queues || frame_bytes < FRAME_LEAST || frame_bytes % FRAME_STEP))
+	if (memory && (queues - 1 >= net->info.queues || frame_bytes < FRAME_LEAST ||
+		((uintptr_t)memory | frame_bytes) % FRAME_STEP))
 		return E_INVAL;
+	net->info.queues_open = 0;
 	net->ops->stop(net);
 	int rc = net_start(net, queues, memory, bytes, frame_bytes);
 	if (rc != E_OK && memory)
@@ -90,13 +101,13 @@ void net_close(uint32_t index)
 
 // ---- The register interface ----------------------------------------------------------------------------------
 
-static bool net_send_copy(struct net_dev *net, const void *data, uint64_t len)
+static bool net_send_copy(struct net_dev *net, struct net_queue *q, const void *data, uint64_t len)
 {
 	uint64_t flags = irq_save();	// a callback may send, too
 	bool sent = false;
 	lock_take(&net->lock);
 	if (unlikely(!net->copies.free))
-		net->tx(net->queue[0], NULL, 0);
+		net->tx(q, NULL, 0);
 	struct ingot_frame *frame = net->copies.free;
 	if (likely(frame)) {
 		uint64_t words = len / 8, rest = len % 8;
@@ -104,7 +115,7 @@ static bool net_send_copy(struct net_dev *net, const void *data, uint64_t len)
 		frame->length = len;
 		__asm__ volatile("rep movsq; mov %3, %%rcx; rep movsb" : "+D"(to), "+S"(data), "+c"(words) : "r"(rest) : "memory");
 		ingot_frame_get(&net->copies);
-		sent = net->tx(net->queue[0], &frame, 1);
+		sent = net->tx(q, &frame, 1);
 		if (unlikely(!sent))
 			ingot_frame_put(frame);
 	}
@@ -115,28 +126,28 @@ static bool net_send_copy(struct net_dev *net, const void *data, uint64_t len)
 
 void net_classic_tx(const void *data, uint64_t len, uint32_t index)
 {
-	struct net_dev *net = net_find(index);
+	struct net_queue *q = net_queue(index, 0);
 	uint64_t end = 0;
-	if (!net)
+	if (!q)
 		return;
 	if (len - CLASSIC_LEAST <= CLASSIC_MOST - CLASSIC_LEAST)
 		do {
-			if (likely(net_send_copy(net, data, len)))
+			if (likely(net_send_copy(nets[index], q, data, len)))
 				return;
 			if (!end)
 				end = time_deadline(COPY_US);
 		} while (!time_passed(end));
-	net->queue[0]->stats.tx_errors++;
+	q->stats.tx_errors++;
 }
 
 uint64_t net_classic_rx(uint32_t index, void **data)
 {
-	struct net_dev *net = net_find(index);
 	struct ingot_frame *frame, *held;
-	if (!net || !net->rx(net->queue[0], &frame, 1))
+	if (!net_rx(index, 0, &frame, 1))
 		return 0;
-	held = net->queue[0]->held;
-	net->queue[0]->held = frame;
+	struct net_queue *q = net_queue(index, 0);
+	held = q->held;
+	q->held = frame;
 	if (likely(held))
 		ingot_frame_put(held);
 	*data = frame->data;
@@ -189,12 +200,6 @@ int net_stats(uint32_t index, struct ingot_net_stats *out)
 	if (net->ops->stats)
 		net->ops->stats(net, out);
 	return E_OK;
-}
-
-static struct net_queue *net_queue(uint32_t index, uint32_t queue)
-{
-	struct net_dev *net = net_find(index);
-	return net && queue < net->info.queues_open ? net->queue[queue] : NULL;
 }
 
 struct ingot_pool *net_pool(uint32_t index, uint32_t queue)

@@ -74,8 +74,9 @@ static inline struct vnet_pair *to_pair(struct net_queue *queue)
 // Takes back frames that are sent, or all that the device has been given (it has been reset).
 static void vnet_reclaim(struct virtq *vq, bool all)
 {
-	uint32_t count = vq->avail_index - vq->used_index, sent = virtq_pending(vq);
+	uint32_t count = vq->avail_index - vq->used_index;
 	if (!all) {
+		uint32_t sent = virtq_pending(vq);
 		if (sent > count)	// nonsense
 			return;
 		count = sent;
@@ -215,12 +216,10 @@ static void vnet_stop(struct net_dev *net)
 	struct vnet *nic = to_vnet(net);
 	virtio_irq(nic->vdev, &nic->pair[0].rx, NULL, NULL, 0);
 	virtio_reset(nic->vdev);
-	for (uint32_t i = 0; i < net->info.queues; i++)
-		for (struct virtq *vq = &nic->pair[i].tx; vq <= &nic->pair[i].rx; vq++) {
-			vnet_reclaim(vq, true);
-			virtio_queue_free(vq);
-		}
-	virtio_queue_free(&nic->ctrl);
+	for (uint32_t i = 0; i < net->info.queues; i++) {
+		vnet_reclaim(&nic->pair[i].tx, true);
+		vnet_reclaim(&nic->pair[i].rx, true);
+	}
 }
 
 static int vnet_start_pair(struct vnet *nic, uint32_t index)
@@ -287,6 +286,18 @@ static size_t vnet_bytes(uint32_t queues)
 	return sizeof(struct vnet) + queues * sizeof(struct vnet_pair);
 }
 
+static void vnet_free(struct vnet *nic)
+{
+	uint32_t queues = nic->net.info.queues;
+	virtio_reset(nic->vdev);
+	virtio_queue_free(&nic->ctrl);
+	for (uint32_t i = 0; i < queues; i++) {
+		virtio_queue_free(&nic->pair[i].tx);
+		virtio_queue_free(&nic->pair[i].rx);
+	}
+	kfree(nic, vnet_bytes(queues));
+}
+
 static int vnet_probe(struct device *dev, const struct dev_id *row)
 {
 	struct virtio_dev *vdev = to_virtio(dev);
@@ -310,15 +321,22 @@ static int vnet_probe(struct device *dev, const struct dev_id *row)
 	net->info.queues = queues;
 	if ((~vdev->features & (BIT(F_CSUM) | BIT(F_GUEST_CSUM))) == 0)
 		net->info.features = INGOT_NET_CSUM;
-	while (queues--)
-		net->queue[queues] = &nic->pair[queues].queue;
+	// Now, for all that net_open may ask for: when the program runs there is no other memory.
+	while (queues-- && rc == E_OK) {
+		struct vnet_pair *pair = &nic->pair[queues];
+		net->queue[queues] = &pair->queue;
+		rc = virtio_queue(vdev, 2 * queues, RING, &pair->rx);
+		if (rc == E_OK)
+			rc = virtio_queue(vdev, 2 * queues + 1, RING, &pair->tx);
+	}
 	// Without an address of the device's own: a locally administered one, from where its registers are.
 	for (uint32_t i = 0; i < 6; i++)
 		net->info.mac[i] = virtio_config(vdev, CONFIG_MAC(i), i ? (uint32_t)(uintptr_t)vdev->common >> 5 * i : 2);
 	dev->drvdata = net;
-	rc = net_register(net);
+	if (rc == E_OK)
+		rc = net_register(net);
 	if (rc != E_OK)
-		kfree(nic, vnet_bytes(net->info.queues));
+		vnet_free(nic);
 	return rc;
 }
 
@@ -326,7 +344,7 @@ static void vnet_remove(struct device *dev)
 {
 	struct net_dev *net = dev->drvdata;
 	net_unregister(net);
-	kfree(to_vnet(net), vnet_bytes(net->info.queues));
+	vnet_free(to_vnet(net));
 }
 
 static const struct dev_id vnet_ids[] = { DEV_ID(VIRTIO_VENDOR, 1, 0) };
