@@ -9,7 +9,9 @@
 	.code64
 start:	jmp 1f
 	.balign 4
-bytes:	.long 0				// of kernel.bin; filled in by pack.py
+bytes:	.long 0				// of kernel.bin; these are filled in by pack.py
+limit:	.long 0				// call targets below it have been made absolute,
+tag:	.long 0				// and this was added
 1:	push %rdi
 	mov $HERE, %esi
 	mov $AWAY, %edi
@@ -67,9 +69,28 @@ bit:	add %bl, %bl
 	inc %rsi
 	adc %bl, %bl
 5:	ret
-done:	mov $HERE, %eax
-	pop %rdi
-	jmp *%rax
+
+// Calls were packed with their target's place in the image, highest byte first, so that those of one routine are alike.
+done:	mov $HERE, %ebx
+	mov %edi, %ecx
+	sub %ebx, %ecx
+	mov %ebx, %edi
+	mov $0xE8, %al
+6:	repne scasb
+	jne 7f
+	mov (%rdi), %edx
+	bswap %edx
+	sub tag - start + AWAY, %edx
+	cmp limit - start + AWAY, %edx
+	jae 6b
+	lea -4(%rdx, %rbx), %edx
+	sub %edi, %edx
+	scasl
+	mov %edx, -4(%rdi)
+	sub $4, %ecx
+	ja 6b
+7:	pop %rdi
+	jmp *%rbx
 packed:
 
 	.section .note.GNU-stack, "", @progbits

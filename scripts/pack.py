@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """Packs the kernel's flat image: pack.py STUB IMAGE -o kernel.bin
 
-STUB is core/unpack.S as a flat binary; the image follows it in UCL's format NRV2B.  The result is unpacked again and
-compared before it is written.  Uses the library libucl1 of Debian and Ubuntu.
+STUB is core/unpack.S as a flat binary; the image follows it in UCL's format NRV2B, its calls made absolute so that
+they repeat themselves.  The result is unpacked again and compared before it is written.  Uses the library libucl1 of
+Debian and Ubuntu.
 """
 import argparse
 import ctypes
@@ -10,7 +11,8 @@ import ctypes.util
 import struct
 import sys
 
-SIZE_AT = 4	# the word in the stub that holds the size of kernel.bin
+WORDS_AT = 4	# in the stub: the size of kernel.bin, that of the image, the tag of calls
+CALL = 0xE8
 
 
 def pack(data):
@@ -29,6 +31,32 @@ def pack(data):
 	return out.raw[:size.value]
 
 
+def absolute(data, tag):
+	"""The target of each call as tag and place in the image, highest byte first; calls to elsewhere stay as they are."""
+	out = bytearray(data)
+	at = out.find(CALL)
+	while 0 <= at < len(out) - 4:
+		target = at + 5 + struct.unpack_from('<i', out, at + 1)[0]
+		if 0 <= target < len(out):
+			struct.pack_into('>I', out, at + 1, target + tag)
+			at += 4
+		at = out.find(CALL, at + 1)
+	return bytes(out)
+
+
+def relative(data, tag):
+	"""What the stub does."""
+	out = bytearray(data)
+	at = out.find(CALL)
+	while 0 <= at < len(out) - 4:
+		target = (struct.unpack_from('>I', out, at + 1)[0] - tag) & 0xFFFFFFFF
+		if target < len(out):
+			struct.pack_into('<i', out, at + 1, target - at - 5)
+			at += 4
+		at = out.find(CALL, at + 1)
+	return bytes(out)
+
+
 def main():
 	parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 	parser.add_argument('stub')
@@ -39,8 +67,12 @@ def main():
 		stub = file.read()
 	with open(args.image, 'rb') as file:
 		image = file.read()
-	packed = pack(image)
-	stub = stub[:SIZE_AT] + struct.pack('<I', len(stub) + len(packed)) + stub[SIZE_AT + 4:]
+	# A tag that nothing in the image which only looks like a call has: there is one among 256.
+	tag = next(tag << 24 for tag in range(256) if relative(absolute(image, tag << 24), tag << 24) == image)
+	calls = absolute(image, tag)
+	packed = pack(calls)
+	words = struct.pack('<III', len(stub) + len(packed), len(image), tag)
+	stub = stub[:WORDS_AT] + words + stub[WORDS_AT + len(words):]
 	with open(args.output, 'wb') as file:
 		file.write(stub + packed)
 
