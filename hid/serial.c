@@ -62,11 +62,12 @@ static void serial_write(struct console *con, const char *text, size_t len)
 	}
 }
 
-// Register, value: a divisor, then the rest.  The FIFOs keep what they hold: what the firmware says and what is typed.
+// Register, value.  The FIFOs keep what they hold: what the firmware says and what is typed.  They interrupt late so
+// that a key's sequence has come in whole.
 static const uint8_t setup[][2] = {
 	{ SERIAL_IER, 0 },
 	{ SERIAL_LCR, SERIAL_LCR_DLAB }, { SERIAL_DATA, SERIAL_DIVISOR }, { SERIAL_IER, 0 }, { SERIAL_LCR, SERIAL_LCR_8N1 },
-	{ SERIAL_FCR, SERIAL_FCR_ENABLE },
+	{ SERIAL_FCR, SERIAL_FCR_ENABLE | SERIAL_FCR_TRIGGER_8 },
 	{ SERIAL_MCR, SERIAL_MCR_DTR_RTS | SERIAL_MCR_OUT2 },
 };
 

@@ -8,6 +8,7 @@
 #define SERIAL_IIR_FIFO 0xC0
 #define SERIAL_FCR 2		// written
 #define SERIAL_FCR_ENABLE 0x01
+#define SERIAL_FCR_TRIGGER_8 0x80	// characters, or that there come no more (s.8.4.1)
 #define SERIAL_LCR 3
 #define SERIAL_LCR_8N1 0x03
 #define SERIAL_LCR_DLAB 0x80

@@ -190,10 +190,11 @@ static void fuzz(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(glyphs, start), cmocka_unit_test_setup(newlines, start), cmocka_unit_test_setup(tabs, start),
-		cmocka_unit_test_setup(erase, start), cmocka_unit_test_setup(cursor, start), cmocka_unit_test_setup(clear, start),
-		cmocka_unit_test_setup(wrap, start), cmocka_unit_test_setup(scroll, start), cmocka_unit_test_setup(cost, start),
-		cmocka_unit_test_setup(fuzz, start),
+		cmocka_unit_test_setup(glyphs, start), cmocka_unit_test_setup(newlines, start),
+		cmocka_unit_test_setup(tabs, start), cmocka_unit_test_setup(erase, start),
+		cmocka_unit_test_setup(cursor, start), cmocka_unit_test_setup(clear, start),
+		cmocka_unit_test_setup(wrap, start), cmocka_unit_test_setup(scroll, start),
+		cmocka_unit_test_setup(cost, start), cmocka_unit_test_setup(fuzz, start),
 	};
 	return cmocka_run_group_tests_name("video/text", tests, NULL, NULL);
 }
