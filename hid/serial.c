@@ -17,8 +17,8 @@
 struct serial {
 	struct console con;
 	struct input_source source;
-	uint32_t patience;
-	uint8_t depth;		// of the FIFO; 0: there is no port
+	bool stuck;		// the transmitter was given up
+	uint8_t depth;		// of its FIFO; 0: there is no port
 	uint8_t room;		// characters that go out before the line status must be asked
 	uint8_t previous;	// character received
 };
@@ -26,17 +26,16 @@ static struct serial port;
 
 // ---- Output ----
 
-// True if there is room for a character.  A transmitter that once was stuck is not waited for until it works again.
+// True if there is room for a character.  A transmitter that was stuck isn't waited for until it works again.
 static bool serial_room(void)
 {
-	for (uint32_t tries = port.patience; !port.room; tries--) {
-		if (pio_read8(PORT(LSR)) & SERIAL_LSR_EMPTY) {
-			port.patience = PATIENCE;
+	uint32_t tries = port.stuck ? 1 : PATIENCE;
+	while (!port.room) {
+		port.stuck = !(pio_read8(PORT(LSR)) & SERIAL_LSR_EMPTY);
+		if (!port.stuck)
 			port.room = port.depth;
-		} else if (!tries) {
-			port.patience = 0;
+		else if (!--tries)
 			return false;
-		}
 	}
 	port.room--;
 	return true;
@@ -79,7 +78,6 @@ static int serial_probe(void)
 	for (uint32_t i = 0; i < ARRAY_SIZE(setup); i++)
 		pio_write8(CONFIG_SERIAL_PORT + setup[i][0], setup[i][1]);
 	port.depth = pio_read8(PORT(IIR)) >= SERIAL_IIR_FIFO ? SERIAL_FIFO : 1;
-	port.patience = PATIENCE;
 	port.con.write = serial_write;
 	console_register(&port.con);
 	return E_OK;
