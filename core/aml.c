@@ -20,24 +20,27 @@
 #define RES_MEMORY32 0x00001787		// double word, memory
 #define RES_MEMORY64 0x00002B8A		// quad word, memory
 
+#define RES_LONGEST 46			// bytes of RES_MEMORY64
+
 struct aml_search {
 	const uint8_t *at, *end;
 	uint32_t block;		// how many definition blocks have been begun
 };
 
-static uint64_t aml_number(const uint8_t *at, int64_t bytes)
-{
-	uint64_t value = 0;
-	while (--bytes >= 0)
-		value = value << 8 | at[bytes];
-	return value;
-}
+// Little-endian, as the CPU is; unaligned.
+struct word { uint16_t value; } __attribute__((packed, may_alias));
+struct dword { uint32_t value; } __attribute__((packed, may_alias));
+struct qword { uint64_t value; } __attribute__((packed, may_alias));
+#define LOAD16(at) (((const struct word *)(at))->value)
+#define LOAD32(at) (((const struct dword *)(at))->value)
+#define LOAD64(at) (((const struct qword *)(at))->value)
 
-// The place behind the next occurrence of `pattern` in any definition block, NULL behind the last.
+// The place behind the next occurrence of `pattern` in any definition block, with 7 bytes or more from there to the
+// end of the block; NULL behind the last.
 static const uint8_t *aml_find(struct aml_search *search, uint32_t pattern)
 {
 	for (;; search->at++) {
-		while (search->end - search->at < 4) {
+		while (search->end - search->at < 11) {
 			uint32_t block = search->block++;
 			const struct acpi_header *table = acpi_table(block ? "SSDT" : "DSDT", block ? block - 1 : 0);
 			if (!table)
@@ -45,7 +48,7 @@ static const uint8_t *aml_find(struct aml_search *search, uint32_t pattern)
 			search->at = (const uint8_t *)(table + 1);
 			search->end = (const uint8_t *)table + table->length;
 		}
-		if (aml_number(search->at, 4) == pattern)
+		if (LOAD32(search->at) == pattern)
 			return search->at += 4;
 	}
 }
@@ -56,22 +59,32 @@ static struct aml_window *aml_template(const uint8_t *res, const uint8_t *end, s
 	const struct aml_window *limit)
 {
 	struct aml_window *next = out + 1;
-	for (uint32_t bytes;; res += bytes) {
-		uint32_t left = end - res, header = aml_number(res, left < 4 ? left : 4);
-		if ((uint8_t)header == RES_END_TAG)
+	for (uint32_t bytes; end - res >= 2; res += bytes) {
+		uint64_t length = 0, tag = *res;
+		if (tag == RES_END_TAG)
 			return next;
-		bytes = header & RES_LARGE ? 3u + (uint16_t)(header >> 8) : 1u + (header & 7);
-		if ((uint8_t)header < RES_SMALL_FIRST || (uint8_t)header > RES_LARGE_LAST || bytes > left)
-			return out;
-		uint32_t width = header == RES_MEMORY32 ? 4 : header == RES_MEMORY64 ? 8 : 0;
-		if (!width || next == limit)
+		bytes = 1 + (tag & 7);
+		if (tag & RES_LARGE)
+			bytes = 3 + res[1] + (end - res > 2 ? res[2] << 8 : 0);
+		if (tag < RES_SMALL_FIRST || tag > RES_LARGE_LAST || bytes > end - res)
+			break;
+		if (next == limit || end - res < RES_LONGEST)
 			continue;
 		*next = *out;
-		next->min = aml_number(res + 6 + width, width);
-		next->max = aml_number(res + 6 + 2 * width, width);
-		if (next->max - next->min + 1 == aml_number(res + 6 + 4 * width, width))
+		if (LOAD32(res) == RES_MEMORY32) {
+			next->min = LOAD32(res + 10);
+			next->max = LOAD32(res + 14);
+			length = LOAD32(res + 22);
+		}
+		if (LOAD32(res) == RES_MEMORY64) {
+			next->min = LOAD64(res + 14);
+			next->max = LOAD64(res + 22);
+			length = LOAD64(res + 38);
+		}
+		if (length && next->max - next->min + 1 == length)
 			next++;
 	}
+	return out;
 }
 
 uint32_t aml_windows(struct aml_window *out, uint32_t room)
@@ -82,9 +95,9 @@ uint32_t aml_windows(struct aml_window *out, uint32_t room)
 	while (next < out + room && (res = aml_find(&search, RES_BUS))) {
 		if (search.end - res < 12)
 			continue;
-		uint64_t first = aml_number(res + 4, 2), last = aml_number(res + 6, 2);
+		uint32_t first = LOAD16(res + 4), last = LOAD16(res + 6);
 		*next = (struct aml_window){ 1, 0, first, last };
-		if (last < 256 && last - first + 1 == aml_number(res + 10, 2))
+		if (last < 256 && last - first + 1 == LOAD16(res + 10))
 			next = aml_template(res + 12, search.end, next, out + room);
 	}
 	return next - out;
@@ -98,30 +111,25 @@ uint64_t aml_ecam(void)
 	while ((at = aml_find(&search, AML_CBA)) && search.end - at > 10) {
 		if (at[1] == AML_RETURN)
 			at += 2;	// behind the method's flags
-		uint32_t width = *at == AML_DWORD ? 4 : *at == AML_QWORD ? 8 : 0;
-		if (width)
-			return aml_number(at + 1, width);
+		if (*at == AML_DWORD)
+			return LOAD32(at + 1);
+		if (*at == AML_QWORD)
+			return LOAD64(at + 1);
 	}
 	return 0;
-}
-
-// Takes a constant of one byte; out of range if there is none.
-static uint32_t aml_small(struct aml_search *in)
-{
-	if (in->at < in->end && *in->at == AML_BYTE)
-		in->at++;
-	return in->at < in->end ? *in->at++ : 256;
 }
 
 int aml_s5(uint8_t *type_a, uint8_t *type_b)
 {
 	struct aml_search search = { 0 };
-	const uint8_t *name;
-	while ((name = aml_find(&search, AML_S5))) {
-		if (search.end - name < 5 || *name != AML_PACKAGE)
+	const uint8_t *at;
+	while ((at = aml_find(&search, AML_S5))) {
+		// A PkgLength of one byte (a.20.2.4), the number of elements; each is one byte, or a prefix and one.
+		if (at[0] != AML_PACKAGE || at[1] >> 6)
 			continue;
-		search.at += 3 + (name[1] >> 6);	// PkgLength (a.20.2.4), number of elements
-		uint32_t a = aml_small(&search), b = aml_small(&search);
+		at += 3;
+		at += *at == AML_BYTE;
+		uint8_t a = *at++, b = at[*at == AML_BYTE];
 		if ((a | b) > 7)
 			continue;
 		*type_a = a;
