@@ -34,7 +34,7 @@ BODIES = {
 	"quiet": "nop",
 	"forbidden": "mov 0xD0000000, %eax",	# nothing there
 	"panic": "mov $1, %al; out %al, $0xF4",
-	"reset": "mov $0xFE, %al; out %al, $0x64",
+	"reset": "mov $0xFE, %al; out %al, $0x64; cli; hlt",
 }
 
 

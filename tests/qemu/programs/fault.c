@@ -23,7 +23,7 @@ __attribute__((noinline)) static uint64_t deeper(uint64_t n)
 	return n ? deeper(n - 1) + room[n & 63] : 0;
 }
 
-static void null_read(void *arg)
+__attribute__((noipa)) static void null_read(void *arg)
 {
 	(void)*(volatile uint8_t *)arg;
 }
