@@ -12,7 +12,6 @@
 #define DRIVER_FEATURE_SELECT REG(0x08, 4, 0x24)
 #define DRIVER_FEATURE REG(0x0C, 4, 0x20)
 #define STATUS REG(0x14, 1, 0x70)
-#define GENERATION REG(0x15, 1, 0xFC)
 #define QUEUE_SELECT REG(0x16, 2, 0x30)
 #define QUEUE_SIZE_MAX REG(0x18, 2, 0x34)
 #define QUEUE_SIZE REG(0x18, 2, 0x38)
@@ -31,7 +30,6 @@
 #define STATUS_KNOWN (STATUS_ACKNOWLEDGE | STATUS_DRIVER)
 
 #define RESET_US 1000000
-#define TRIES 16		// a configuration that changes all the time is believed then
 
 // With PCI alone a register is one instruction; with both transports a call is the shorter way.
 #if CONFIG_ON(BUS_VIRTIO_MMIO)
@@ -171,21 +169,12 @@ void virtio_queue_free(struct virtq *vq)
 	mem_free(vq->desc, virtq_bytes(vq->room));
 }
 
-uint64_t virtio_config(struct virtio_dev *vdev, uint32_t field, uint32_t otherwise)
+uint32_t virtio_config(struct virtio_dev *vdev, uint32_t field, uint32_t otherwise)
 {
 	uint32_t offset = (uint8_t)(field >> 8), width = field >> 16;
-	const volatile uint8_t *at = vdev->config + offset;
 	if (!virtio_has(vdev, (uint8_t)field) || offset + width > vdev->bytes[VIRTIO_CONFIG])
 		return otherwise;
-	uint64_t value;
-	uint32_t generation, tries = TRIES;
-	do {
-		generation = reg_read(vdev, GENERATION);
-		value = read_width(at, width);
-		if (width == 8)
-			value |= (uint64_t)mmio_read32(at + 4) << 32;
-	} while (generation != reg_read(vdev, GENERATION) && --tries);
-	return value;
+	return read_width(vdev->config + offset, width);
 }
 
 // ---- Interrupts ----------------------------------------------------------------------------------------------

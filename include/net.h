@@ -44,16 +44,16 @@ struct net_dev {
 
 	const struct net_ops *ops;
 	struct device *dev;
+	// What programs see.  The driver sets mac, queues (pairs the device has, at most smp_count() and NET_QUEUES) and
+	// features; mtu is made of mtu_max and the room of the frames.
+	struct ingot_net_info info;
 	struct lock lock;		// b_net_tx
 	uint16_t mtu_max;		// the device's, 1500 or more
+	uint8_t index;			// "net0" is 0
 	struct ingot_pool copies;	// frames for b_net_tx: touched under the lock only
 	void *memory;			// the driver's own frames
 	ingot_callback on_receive;	// a program's
 	void *arg;
-	// What programs see.  The driver sets mac, queues (pairs the device has, at most smp_count() and NET_QUEUES) and
-	// features; mtu is made of mtu_max and the room of the frames.
-	struct ingot_net_info info;
-	uint8_t index;			// "net0" is 0
 	struct net_queue *queue[NET_QUEUES];	// the driver's, zero at first: info.queues of them
 };
 

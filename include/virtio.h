@@ -93,11 +93,11 @@ void virtio_ready(struct virtio_dev *vdev);
 // Resets the device: it lets go of all memory.  E_TIMEOUT (logged) if it doesn't.
 int virtio_reset(struct virtio_dev *vdev);
 
-// A field of the device-specific configuration: the feature that it depends on, its offset and its width: 1, 2, 4 or 8
-// bytes.  virtio_config reads it (v.4.1.3.1: in its own width; v.2.5.1: 8 bytes consistently), or gives `otherwise` if
-// the feature wasn't negotiated or the device's configuration is shorter.
+// A field of the device-specific configuration: the feature that it depends on, its offset and its width: 1, 2 or 4
+// bytes.  virtio_config reads it (v.4.1.3.1: in its own width), or gives `otherwise` if the feature wasn't negotiated or
+// the device's configuration is shorter.
 #define VIRTIO_FIELD(feature, offset, bytes) ((feature) | (offset) << 8 | (bytes) << 16)
-uint64_t virtio_config(struct virtio_dev *vdev, uint32_t field, uint32_t otherwise);
+uint32_t virtio_config(struct virtio_dev *vdev, uint32_t field, uint32_t otherwise);
 
 // The device's one interrupt: from queue number `queue`, which is armed then, to handler(arg) on core `cpu`; handler
 // NULL: off.  After virtio_ready.  A reset leaves it to be switched off.

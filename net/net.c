@@ -239,10 +239,11 @@ int net_on_receive(uint32_t index, ingot_callback fn, void *arg)
 	struct net_dev *net = net_find(index);
 	if (!net || !net->ops->interrupt)
 		return net ? E_NOTSUP : E_NODEV;
-	net->ops->interrupt(net, NULL, NULL, 0);
-	net->on_receive = fn;
-	net->arg = arg;
-	return fn ? net->ops->interrupt(net, net_interrupt, net, smp_self()) : E_OK;
+	if (fn) {
+		net->arg = arg;
+		net->on_receive = fn;
+	}
+	return net->ops->interrupt(net, fn ? net_interrupt : NULL, net, smp_self());
 }
 
 // ---- Registration --------------------------------------------------------------------------------------------

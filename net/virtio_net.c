@@ -56,7 +56,6 @@ struct vnet {
 		volatile uint8_t ack;
 	} request;
 	struct net_dev net;
-	struct vnet_pair pair[];	// info.queues
 };
 
 static inline struct vnet *to_vnet(struct net_dev *net)
@@ -208,39 +207,45 @@ static int vnet_promiscuous(struct net_dev *net, int on)
 static int vnet_interrupt(struct net_dev *net, irq_handler handler, void *arg, uint32_t cpu)
 {
 	struct vnet *nic = to_vnet(net);
-	return virtio_irq(nic->vdev, &nic->pair[0].rx, handler, arg, cpu);
+	return virtio_irq(nic->vdev, &to_pair(net->queue[0])->rx, handler, arg, cpu);
 }
 
 static void vnet_stop(struct net_dev *net)
 {
-	struct vnet *nic = to_vnet(net);
-	virtio_irq(nic->vdev, &nic->pair[0].rx, NULL, NULL, 0);
-	virtio_reset(nic->vdev);
+	vnet_interrupt(net, NULL, NULL, 0);
+	virtio_reset(to_vnet(net)->vdev);
 	for (uint32_t i = 0; i < net->info.queues; i++) {
-		vnet_reclaim(&nic->pair[i].tx, true);
-		vnet_reclaim(&nic->pair[i].rx, true);
+		struct vnet_pair *pair = to_pair(net->queue[i]);
+		vnet_reclaim(&pair->tx, true);
+		vnet_reclaim(&pair->rx, true);
 	}
+}
+
+static int vnet_set_up(struct vnet *nic, uint32_t index, uint32_t rx_size)
+{
+	struct vnet_pair *pair = to_pair(nic->net.queue[index]);
+	int rc = virtio_queue(nic->vdev, 2 * index, rx_size, &pair->rx);
+	return rc == E_OK ? virtio_queue(nic->vdev, 2 * index + 1, RING, &pair->tx) : rc;
 }
 
 static int vnet_start_pair(struct vnet *nic, uint32_t index)
 {
-	struct vnet_pair *pair = &nic->pair[index];
-	struct ingot_pool *pool = &pair->queue.pool;
-	struct virtq *vq = &pair->rx;
+	struct net_queue *queue = nic->net.queue[index];
+	struct virtq *vq = &to_pair(queue)->rx;
 	uint32_t size = RING;
-	while (size > pool->total - NET_SPARE)
+	while (size > queue->pool.total - NET_SPARE)
 		size /= 2;
-	int rc = virtio_queue(nic->vdev, 2 * index, size, vq);
+	int rc = vnet_set_up(nic, index, size);
 	if (rc != E_OK)
 		return rc;
-	for (uint32_t i = 0; i < vq->size; i++) {
-		struct ingot_frame *frame = ingot_frame_get(pool);
-		vq->desc[i].phys = frame->phys - HEADER;
-		vq->desc[i].len = frame->room + HEADER;
-		vq->desc[i].flags = VIRTQ_DESC_WRITE;
-	}
 	vq->avail_index = vq->size;
-	return virtio_queue(nic->vdev, 2 * index + 1, RING, &pair->tx);
+	for (struct virtq_desc *desc = vq->desc, *end = desc + vq->size; desc < end; desc++) {
+		struct ingot_frame *frame = ingot_frame_get(&queue->pool);
+		desc->phys = frame->phys - HEADER;
+		desc->len = frame->room + HEADER;
+		desc->flags = VIRTQ_DESC_WRITE;
+	}
+	return E_OK;
 }
 
 static int vnet_start(struct net_dev *net, uint32_t queues)
@@ -256,7 +261,7 @@ static int vnet_start(struct net_dev *net, uint32_t queues)
 	if (rc == E_OK) {
 		virtio_ready(nic->vdev);
 		for (uint32_t i = 0; i < queues; i++)
-			virtq_publish(&nic->pair[i].rx);
+			virtq_publish(&to_pair(net->queue[i])->rx);
 		if (vnet_promiscuous(net, net->info.promiscuous) == E_OK)
 			vnet_command(nic, COMMAND_RX_ALLMULTI, 1);
 		if (queues > 1)
@@ -281,21 +286,20 @@ static const struct net_ops vnet_ops = {
 	.interrupt = vnet_interrupt,
 };
 
-static size_t vnet_bytes(uint32_t queues)
-{
-	return sizeof(struct vnet) + queues * sizeof(struct vnet_pair);
-}
-
 static void vnet_free(struct vnet *nic)
 {
-	uint32_t queues = nic->net.info.queues;
 	virtio_reset(nic->vdev);
 	virtio_queue_free(&nic->ctrl);
-	for (uint32_t i = 0; i < queues; i++) {
-		virtio_queue_free(&nic->pair[i].tx);
-		virtio_queue_free(&nic->pair[i].rx);
+	for (uint32_t i = 0; i < NET_QUEUES; i++) {
+		struct net_queue *queue = nic->net.queue[i];
+		if (!queue)
+			continue;
+		struct vnet_pair *pair = to_pair(queue);
+		virtio_queue_free(&pair->tx);
+		virtio_queue_free(&pair->rx);
+		kfree(pair, sizeof(*pair));
 	}
-	kfree(nic, vnet_bytes(queues));
+	kfree(nic, sizeof(*nic));
 }
 
 static int vnet_probe(struct device *dev, const struct dev_id *row)
@@ -305,12 +309,11 @@ static int vnet_probe(struct device *dev, const struct dev_id *row)
 	(void)row;
 	if (rc != E_OK)
 		return rc;
-	uint32_t pairs = virtio_config(vdev, CONFIG_PAIRS, 1);
-	uint32_t queues = max_u64(min_u64(min_u64(pairs, smp_count()), NET_QUEUES), 1);
-	struct vnet *nic = kzalloc(vnet_bytes(queues));
+	struct vnet *nic = kzalloc(sizeof(*nic));
 	if (!nic)
 		return E_NOMEM;
 	struct net_dev *net = &nic->net;
+	uint32_t pairs = virtio_config(vdev, CONFIG_PAIRS, 1);
 	nic->vdev = vdev;
 	nic->ctrl_index = 2 * pairs;
 	net->tx = vnet_tx;
@@ -318,16 +321,17 @@ static int vnet_probe(struct device *dev, const struct dev_id *row)
 	net->ops = &vnet_ops;
 	net->dev = dev;
 	net->mtu_max = virtio_config(vdev, CONFIG_MTU, 0xFFFF);
-	net->info.queues = queues;
+	net->info.queues = clamp_u32(pairs, 1, clamp_u32(smp_count(), 1, NET_QUEUES));
 	if ((~vdev->features & (BIT(F_CSUM) | BIT(F_GUEST_CSUM))) == 0)
 		net->info.features = INGOT_NET_CSUM;
 	// Now, for all that net_open may ask for: when the program runs there is no other memory.
-	while (queues-- && rc == E_OK) {
-		struct vnet_pair *pair = &nic->pair[queues];
-		net->queue[queues] = &pair->queue;
-		rc = virtio_queue(vdev, 2 * queues, RING, &pair->rx);
-		if (rc == E_OK)
-			rc = virtio_queue(vdev, 2 * queues + 1, RING, &pair->tx);
+	for (uint32_t i = 0; i < net->info.queues && rc == E_OK; i++) {
+		struct vnet_pair *pair = kzalloc(sizeof(*pair));
+		rc = E_NOMEM;
+		if (pair) {
+			net->queue[i] = &pair->queue;
+			rc = vnet_set_up(nic, i, RING);
+		}
 	}
 	// Without an address of the device's own: a locally administered one, from where its registers are.
 	for (uint32_t i = 0; i < 6; i++)

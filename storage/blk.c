@@ -35,7 +35,7 @@ static int blk_check(struct blk_dev *blk, uint32_t queue, const struct ingot_blk
 		if (req->block >= info->blocks || count > info->blocks - req->block)
 			return E_RANGE;
 	}
-	return blk->submit(blk, queue, req);
+	return blk->submit(blk->queue[queue], req);
 }
 
 // Does a request of any number of blocks on queue 0 and waits.  As much as the device takes is in flight at once.
@@ -68,13 +68,13 @@ static int blk_wait(struct blk_dev *blk, struct ingot_blk_req req, uint64_t left
 		}
 		if (!flying)
 			break;
-		uint32_t got = blk->poll(blk, 0, done, ARRAY_SIZE(done));
+		uint32_t got = blk->poll(blk->queue[0], done, ARRAY_SIZE(done));
 		flying -= got;
 		if (!got) {
 			if (!time_passed(end))
 				continue;
-			blk->ops->recover(blk, 0);
-			while (blk->poll(blk, 0, done, ARRAY_SIZE(done)))
+			blk->ops->recover(blk);
+			while (blk->poll(blk->queue[0], done, ARRAY_SIZE(done)))
 				;
 			status = E_TIMEOUT;
 			break;
@@ -138,7 +138,7 @@ int blk_submit(uint32_t index, uint32_t queue, const struct ingot_blk_req *req)
 uint32_t blk_poll(uint32_t index, uint32_t queue, struct ingot_blk_done *done, uint32_t max)
 {
 	struct blk_dev *blk = blk_find(index);
-	return blk && queue < blk->info.queues ? blk->poll(blk, queue, done, max) : 0;
+	return blk && queue < blk->info.queues ? blk->poll(blk->queue[queue], done, max) : 0;
 }
 
 int blk_run(uint32_t index, const struct ingot_blk_req *req)

@@ -18,14 +18,15 @@
 	BIT(F_DISCARD) | BIT(VIRTIO_F_INDIRECT_DESC) | BIT(VIRTIO_F_EVENT_IDX))
 
 // Configuration (v.5.2.4); capacity in 512 bytes, whatever the block size
-#define CONFIG_CAPACITY VIRTIO_FIELD(VIRTIO_F_VERSION_1, 0, 8)
+#define CONFIG_CAPACITY VIRTIO_FIELD(VIRTIO_F_VERSION_1, 0, 4)
+#define CONFIG_CAPACITY_HIGH VIRTIO_FIELD(VIRTIO_F_VERSION_1, 4, 4)
 #define CONFIG_SIZE_MAX VIRTIO_FIELD(F_SIZE_MAX, 8, 4)
 #define CONFIG_SEG_MAX VIRTIO_FIELD(F_SEG_MAX, 12, 4)
 #define CONFIG_BLK_SIZE VIRTIO_FIELD(F_BLK_SIZE, 20, 4)
 #define CONFIG_QUEUES VIRTIO_FIELD(F_MQ, 34, 2)
 
 #define SECTOR_SHIFT 9
-#define BLOCK_SHIFT_MOST 3	// 4096 bytes
+#define BLOCK_SHIFT_MOST 12
 #define STATUS_OK 0		// v.5.2.6
 #define STATUS_UNSUPPORTED 2
 #define STATUS_NONE 0xFF
@@ -52,19 +53,19 @@ _Static_assert(sizeof(struct vblk_slot) == 64, "a power of two");
 
 struct vblk_queue {
 	struct virtq vq;
-	struct vblk_slot *slots;	// `depth` of them
-	struct virtq_desc *chains;	// CHAIN for each slot: indirect tables, or the ring's own descriptors
-	struct virtq_desc *memory;	// of both
-	uint32_t depth;			// 0: the device is dead
+	struct vblk *disk;
+	struct virtq_desc *table;	// CHAIN for each slot: `chains`, or in the ring itself
+	uint32_t depth;			// slots in use; 0: the device is dead
 	uint32_t shift;			// from descriptor numbers to slots
+	struct vblk_slot slots[RING];
+	struct virtq_desc chains[RING * CHAIN];
 };
 
 struct vblk {
 	struct virtio_dev *vdev;
 	uint32_t pieces, piece_bytes;	// most that the device takes
-	uint32_t shift;			// from blocks to sectors
+	uint32_t shift;			// from blocks to bytes
 	struct blk_dev blk;
-	struct vblk_queue queue[];	// info.queues
 };
 
 static inline struct vblk *to_vblk(struct blk_dev *blk)
@@ -72,12 +73,12 @@ static inline struct vblk *to_vblk(struct blk_dev *blk)
 	return container_of(blk, struct vblk, blk);
 }
 
-static int vblk_submit(struct blk_dev *blk, uint32_t queue, const struct ingot_blk_req *req)
+static int vblk_submit(void *queue, const struct ingot_blk_req *req)
 {
 	static const uint8_t types[] = { 0, 1, 4, 11 };	// v.5.2.6: IN, OUT, FLUSH, DISCARD
-	struct vblk *disk = to_vblk(blk);
-	struct vblk_queue *q = &disk->queue[queue];
+	struct vblk_queue *q = queue;
 	struct virtq *vq = &q->vq;
+	struct vblk *disk = q->disk;
 	if (vq->avail_index - vq->used_index >= q->depth) {
 		if (!q->depth)
 			return E_IO;
@@ -86,20 +87,20 @@ static int vblk_submit(struct blk_dev *blk, uint32_t queue, const struct ingot_b
 	}
 	uint32_t number = vq->ring[vq->avail_index & vq->mask] >> q->shift, op = req->op;
 	struct vblk_slot *slot = &q->slots[number];
-	struct virtq_desc *desc = &q->chains[number * CHAIN], *last = desc + disk->pieces;
+	struct virtq_desc *desc = &q->table[number * CHAIN], *last = desc + disk->pieces;
 	const char *data = req->data;
-	uint64_t sector = req->block << disk->shift, left = (uint64_t)req->count << disk->shift << SECTOR_SHIFT;
+	uint64_t left = (uint64_t)req->count << disk->shift;
+	slot->sector = req->block << disk->shift >> SECTOR_SHIFT;
 	slot->type = types[op];
 	slot->tag = req->tag;
 	slot->status = STATUS_NONE;
 	if (op >= INGOT_FLUSH) {
-		slot->first = sector;
+		slot->first = slot->sector;
+		slot->sector = 0;
 		slot->sectors = left >> SECTOR_SHIFT;
 		data = (const char *)&slot->first;
 		left = op == INGOT_FLUSH ? 0 : SEGMENT_BYTES;
-		sector = 0;
 	}
-	slot->sector = sector;
 	while (left) {
 		size_t run;
 		uint64_t phys = mem_phys(data, left, &run);
@@ -121,84 +122,80 @@ static int vblk_submit(struct blk_dev *blk, uint32_t queue, const struct ingot_b
 	return E_OK;
 }
 
-static uint32_t vblk_poll(struct blk_dev *blk, uint32_t queue, struct ingot_blk_done *done, uint32_t max)
+static uint32_t vblk_poll(void *queue, struct ingot_blk_done *done, uint32_t max)
 {
-	struct vblk_queue *q = &to_vblk(blk)->queue[queue];
+	struct vblk_queue *q = queue;
 	struct virtq *vq = &q->vq;
 	if (vq->notified != (uint16_t)vq->avail_index)
 		virtq_publish(vq);
 	uint32_t pending = virtq_pending(vq), count = 0;
 	if (pending > vq->avail_index - vq->used_index)	// nonsense
 		return 0;
-	for (; count < pending && count < max && virtq_match(vq); count++, vq->used_index++) {
+	for (; count < pending && count < max && virtq_match(vq); count++, done++, vq->used_index++) {
 		uint32_t id = vq->ring[vq->used_index & vq->mask];
-		vq->ring[(vq->used_index + q->depth) & vq->mask] = id;
-		struct vblk_slot *slot = &q->slots[id >> q->shift];
+		const struct vblk_slot *slot = &q->slots[id >> q->shift];
 		uint8_t status = slot->status;
-		done[count].tag = slot->tag;
-		done[count].status = status == STATUS_OK ? E_OK : status == STATUS_UNSUPPORTED ? E_NOTSUP : E_IO;
+		vq->ring[(vq->used_index + q->depth) & vq->mask] = id;
+		done->tag = slot->tag;
+		done->status = status == STATUS_OK ? E_OK : status == STATUS_UNSUPPORTED ? E_NOTSUP : E_IO;
 	}
 	return count;
 }
 
 // The reset takes every request from the device; it stays off.
-static void vblk_recover(struct blk_dev *blk, uint32_t queue)
+static void vblk_recover(struct blk_dev *blk)
 {
-	struct vblk *disk = to_vblk(blk);
-	(void)queue;
-	virtio_reset(disk->vdev);
+	virtio_reset(to_vblk(blk)->vdev);
 	for (uint32_t i = 0; i < blk->info.queues; i++)
-		disk->queue[i].depth = 0;
+		((struct vblk_queue *)blk->queue[i])->depth = 0;
 }
 
 static const struct blk_ops vblk_ops = { .recover = vblk_recover };
 
-static size_t vblk_queue_bytes(uint32_t depth)
-{
-	return depth * (CHAIN * sizeof(struct virtq_desc) + sizeof(struct vblk_slot));
-}
-
 static int vblk_start_queue(struct vblk *disk, uint32_t index)
 {
-	struct vblk_queue *q = &disk->queue[index];
+	struct vblk_queue *q = disk->blk.queue[index] = kzalloc(sizeof(*q));
+	if (!q)
+		return E_NOMEM;
 	struct virtq *vq = &q->vq;
 	int rc = virtio_queue(disk->vdev, index, RING, vq);
 	if (rc != E_OK)
 		return rc;
-	q->shift = virtio_has(disk->vdev, VIRTIO_F_INDIRECT_DESC) ? 0 : CHAIN_SHIFT;
-	uint32_t depth = vq->size >> q->shift;
-	q->memory = mem_alloc(vblk_queue_bytes(depth), 64);
-	if (!q->memory)
-		return E_NOMEM;
-	disk->blk.info.depth = q->depth = depth;
-	q->slots = (struct vblk_slot *)(q->memory + depth * CHAIN);
-	q->chains = q->shift ? vq->desc : q->memory;
-	for (uint32_t i = 0; i < depth * CHAIN; i++)	// each within its table, or all of them in the ring
-		q->chains[i].next = (q->shift ? i : i % CHAIN) + 1;
-	for (uint32_t i = 0; i < depth; i++) {
-		struct virtq_desc *first = &q->chains[i * CHAIN];
-		first->phys = (uintptr_t)&q->slots[i];
-		first->len = HEADER_BYTES;
-		first->flags = VIRTQ_DESC_NEXT;
+	bool direct = !virtio_has(disk->vdev, VIRTIO_F_INDIRECT_DESC);
+	struct virtq_desc *desc = direct ? vq->desc : q->chains;
+	struct virtq_desc *entry = vq->desc;
+	struct vblk_slot *slot = q->slots;
+	q->disk = disk;
+	q->table = desc;
+	q->shift = direct ? CHAIN_SHIFT : 0;
+	disk->blk.info.depth = q->depth = vq->size >> q->shift;
+	for (uint32_t i = 0; i < q->depth; i++, slot++, entry++) {
 		vq->ring[i] = i << q->shift;
-		if (q->shift)
-			continue;
-		vq->desc[i].phys = (uintptr_t)first;
-		vq->desc[i].len = CHAIN * sizeof(*first);
-		vq->desc[i].flags = VIRTQ_DESC_INDIRECT;
+		if (!direct) {
+			entry->phys = (uintptr_t)desc;
+			entry->len = CHAIN * sizeof(*desc);
+			entry->flags = VIRTQ_DESC_INDIRECT;
+		}
+		desc->phys = (uintptr_t)slot;
+		desc->len = HEADER_BYTES;
+		desc->flags = VIRTQ_DESC_NEXT;
+		for (uint32_t next = direct ? i * CHAIN : 0, end = next + CHAIN; next < end; desc++)
+			desc->next = ++next;
 	}
 	return E_OK;
 }
 
 static void vblk_free(struct vblk *disk)
 {
-	uint32_t queues = disk->blk.info.queues;
 	virtio_reset(disk->vdev);
-	for (struct vblk_queue *q = disk->queue; q < disk->queue + queues; q++) {
-		mem_free(q->memory, vblk_queue_bytes(q->vq.size >> q->shift));
+	for (uint32_t i = 0; i < BLK_QUEUES; i++) {
+		struct vblk_queue *q = disk->blk.queue[i];
+		if (!q)
+			continue;
 		virtio_queue_free(&q->vq);
+		kfree(q, sizeof(*q));
 	}
-	kfree(disk, sizeof(*disk) + queues * sizeof(disk->queue[0]));
+	kfree(disk, sizeof(*disk));
 }
 
 static int vblk_probe(struct device *dev, const struct dev_id *row)
@@ -208,35 +205,37 @@ static int vblk_probe(struct device *dev, const struct dev_id *row)
 	(void)row;
 	if (rc != E_OK)
 		return rc;
-	uint32_t queues = max_u64(min_u64(virtio_config(vdev, CONFIG_QUEUES, 1), smp_count()), 1);
-	struct vblk *disk = kzalloc(sizeof(*disk) + queues * sizeof(disk->queue[0]));
+	struct vblk *disk = kzalloc(sizeof(*disk));
 	if (!disk)
 		return E_NOMEM;
-	struct ingot_blk_info *info = &disk->blk.info;
+	struct blk_dev *blk = &disk->blk;
+	struct ingot_blk_info *info = &blk->info;
 	dev->drvdata = disk;
 	disk->vdev = vdev;
-	disk->pieces = min_u64(PIECES, max_u64(virtio_config(vdev, CONFIG_SEG_MAX, PIECES), 1));
-	disk->piece_bytes = min_u64(MOST_BYTES, virtio_config(vdev, CONFIG_SIZE_MAX, MOST_BYTES));
+	disk->pieces = clamp_u32(virtio_config(vdev, CONFIG_SEG_MAX, PIECES), 1, PIECES);
+	disk->piece_bytes = clamp_u32(virtio_config(vdev, CONFIG_SIZE_MAX, MOST_BYTES), 1 << SECTOR_SHIFT, MOST_BYTES);
+	disk->shift = SECTOR_SHIFT;
 	uint32_t block = virtio_config(vdev, CONFIG_BLK_SIZE, 0);
-	while (disk->shift < BLOCK_SHIFT_MOST && 1u << SECTOR_SHIFT << disk->shift < block)
+	while (disk->shift < BLOCK_SHIFT_MOST && 1u << disk->shift < block)
 		disk->shift++;
-	info->block_bytes = 1u << SECTOR_SHIFT << disk->shift;
-	info->blocks = virtio_config(vdev, CONFIG_CAPACITY, 0) >> disk->shift;
-	info->max_blocks = min_u64(MOST_BYTES, (uint64_t)disk->piece_bytes * disk->pieces) >> disk->shift >> SECTOR_SHIFT;
+	info->block_bytes = 1u << disk->shift;
+	info->blocks = (virtio_config(vdev, CONFIG_CAPACITY, 0) | (uint64_t)virtio_config(vdev, CONFIG_CAPACITY_HIGH, 0) << 32)
+		>> (disk->shift - SECTOR_SHIFT);
+	info->max_blocks = clamp_u32(disk->piece_bytes * disk->pieces, 0, MOST_BYTES) >> disk->shift;
 	info->align = 1;
-	info->queues = queues;
 	info->features = (vdev->features >> F_RO & INGOT_BLK_READONLY) | (vdev->features >> (F_FLUSH - 1) & INGOT_BLK_FLUSH) |
 		(vdev->features >> (F_DISCARD - 2) & INGOT_BLK_DISCARD);
-	disk->blk.submit = vblk_submit;
-	disk->blk.poll = vblk_poll;
-	disk->blk.ops = &vblk_ops;
-	disk->blk.dev = dev;
-	disk->blk.kind = BLK_VIRTIO;
-	while (queues-- && rc == E_OK)
-		rc = vblk_start_queue(disk, queues);
+	blk->submit = vblk_submit;
+	blk->poll = vblk_poll;
+	blk->ops = &vblk_ops;
+	blk->dev = dev;
+	blk->kind = BLK_VIRTIO;
+	info->queues = clamp_u32(virtio_config(vdev, CONFIG_QUEUES, 1), 1, clamp_u32(smp_count(), 1, BLK_QUEUES));
+	for (uint32_t i = 0; i < info->queues && rc == E_OK; i++)
+		rc = vblk_start_queue(disk, i);
 	if (rc == E_OK) {
 		virtio_ready(vdev);
-		rc = blk_register(&disk->blk);
+		rc = blk_register(blk);
 	}
 	if (rc != E_OK)
 		vblk_free(disk);
