@@ -270,8 +270,7 @@ void pci_irq_free(struct pci_dev *pci, uint32_t index, int vector)
 // ---- Discovery -----------------------------------------------------------------------------------------------
 
 static struct device *found, **found_end;	// not yet with the registry
-static struct aml_window windows[24];
-static uint32_t window_count;
+static struct aml_window windows[24], *windows_end;
 static uint8_t bus_devices[256];	// of this segment: how many device numbers to look at
 
 static void pci_name(struct device *dev)
@@ -397,8 +396,8 @@ static void pci_segment(uint32_t first, uint32_t last)
 {
 	memset(bus_devices, 0, sizeof(bus_devices));
 	bus_devices[(uint8_t)(first >> 8)] = 32;
-	for (uint32_t i = 0; i < window_count && !(first >> 16); i++)
-		bus_devices[windows[i].bus_first] = 32;
+	for (struct aml_window *window = windows; window < windows_end && !(first >> 16); window++)
+		bus_devices[window->bus_first] = 32;
 	for (uint32_t address = first; address <= last; address++)
 		if ((address >> 3 & 31) >= bus_devices[(uint8_t)(address >> 8)])
 			address |= 0xFF;
@@ -417,11 +416,10 @@ static const struct pci_bar *pci_overlap(uint64_t at, uint64_t bytes)
 }
 
 // Takes the first free place on a root bus; behind bridges the firmware's windows would have to move.
-static void pci_assign(struct pci_dev *pci, struct pci_bar *bar)
+static void pci_assign(uint32_t address, uint32_t reg, struct pci_bar *bar)
 {
-	uint32_t address = pci->dev.address, reg = PCI_BAR + 4 * (bar - pci->bar) + WRITE;
 	uint64_t last = bar->bytes - 1, at;
-	for (const struct aml_window *window = windows; window < windows + window_count; window++) {
+	for (const struct aml_window *window = windows; window < windows_end; window++) {
 		const struct pci_bar *other;
 		if (window->bus_first != address >> 8 || window->min < 0x100000 || (window->max >> 32 && !bar->wide))
 			continue;
@@ -430,9 +428,9 @@ static void pci_assign(struct pci_dev *pci, struct pci_bar *bar)
 		if (at < window->min || at > window->max || window->max - at < last)
 			continue;
 		bar->phys = at;
-		pci_dword(address, reg, at);
+		pci_dword(address, reg + WRITE, at);
 		if (bar->wide)
-			pci_dword(address, reg + 4, at >> 32);
+			pci_dword(address, reg + 4 + WRITE, at >> 32);
 		return;
 	}
 }
@@ -440,40 +438,40 @@ static void pci_assign(struct pci_dev *pci, struct pci_bar *bar)
 // Programs find device memory at its physical address, whether a driver runs the device or not.
 static void pci_place_all(void)
 {
-	for (struct device *dev = found; dev; dev = dev->next)
-		for (struct pci_bar *bar = to_pci(dev)->bar; bar < to_pci(dev)->bar + 6; bar++) {
+	for (struct device *dev = found; dev; dev = dev->next) {
+		struct pci_bar *bar = to_pci(dev)->bar;
+		for (uint32_t reg = PCI_BAR; reg < PCI_BAR + 6 * 4; reg += 4, bar++) {
 			if (bar->io || !bar->bytes)
 				continue;
 			if (CONFIG_ON(BUS_PCI_ASSIGN) && !bar->phys)
-				pci_assign(to_pci(dev), bar);
+				pci_assign(dev->address, reg, bar);
 			if (bar->phys)
 				mem_map_device(bar->phys, bar->bytes);
 		}
+	}
 }
 
-// Returns false if the region can't be reached.
-static bool pci_region(uint64_t base, uint32_t segment, uint64_t first, uint64_t last)
+static void pci_region(uint64_t base, uint32_t segment, uint64_t first, uint64_t last)
 {
 	struct region *region = &regions[region_count];
 	if (base) {
 		if (region == regions + ARRAY_SIZE(regions) || !mem_map_device(base + (first << 20), (last - first + 1) << 20))
-			return false;
+			return;
 		region->base = base;
 		region->first = segment << 16 | first << 8;
 		region->last = segment << 16 | last << 8 | 0xFF;
 		region_count++;
 	}
 	pci_segment(segment << 16 | first << 8, segment << 16 | last << 8 | 0xFF);
-	return true;
 }
 
 static void pci_scan(void)
 {
 	const struct acpi_header *mcfg = CONFIG_ON(BUS_PCI_ECAM) ? acpi_table("MCFG", 0) : NULL;
 	found_end = &found;
-	window_count = aml_windows(windows, ARRAY_SIZE(windows));
+	windows_end = aml_windows(windows, windows + ARRAY_SIZE(windows));
 	if (!mcfg)
-		pci_region(CONFIG_ON(BUS_PCI_ECAM) ? aml_ecam() : 0, 0, 0, window_count ? windows->bus_last : 255);
+		pci_region(CONFIG_ON(BUS_PCI_ECAM) ? aml_ecam() : 0, 0, 0, windows_end > windows ? windows->bus_last : 255);
 	else
 		for (uint32_t at = MCFG_ROWS; at + sizeof(struct mcfg_row) <= mcfg->length; at += sizeof(struct mcfg_row)) {
 			const struct mcfg_row *row = (const void *)((const char *)mcfg + at);

@@ -15,12 +15,10 @@
 #define RES_SMALL_FIRST 0x20		// what is below is reserved
 #define RES_END_TAG 0x79
 #define RES_LARGE 0x80
-#define RES_LARGE_LAST 0x92
 #define RES_BUS 0x02000D88		// word, bus numbers
 #define RES_MEMORY32 0x00001787		// double word, memory
 #define RES_MEMORY64 0x00002B8A		// quad word, memory
-
-#define RES_LONGEST 46			// bytes of RES_MEMORY64
+#define RES_LONGEST 46			// bytes of the latter
 
 struct aml_search {
 	const uint8_t *at, *end;
@@ -60,14 +58,12 @@ static struct aml_window *aml_template(const uint8_t *res, const uint8_t *end, s
 {
 	struct aml_window *next = out + 1;
 	for (uint32_t bytes; end - res >= 2; res += bytes) {
-		uint64_t length = 0, tag = *res;
-		if (tag == RES_END_TAG)
+		uint64_t length = 0;
+		if (*res == RES_END_TAG)
 			return next;
-		bytes = 1 + (tag & 7);
-		if (tag & RES_LARGE)
-			bytes = 3 + res[1] + (end - res > 2 ? res[2] << 8 : 0);
-		if (tag < RES_SMALL_FIRST || tag > RES_LARGE_LAST || bytes > end - res)
+		if (*res < RES_SMALL_FIRST || end - res == 2)
 			break;
+		bytes = *res & RES_LARGE ? 3u + LOAD16(res + 1) : 1u + (*res & 7);
 		if (next == limit || end - res < RES_LONGEST)
 			continue;
 		*next = *out;
@@ -87,20 +83,19 @@ static struct aml_window *aml_template(const uint8_t *res, const uint8_t *end, s
 	return out;
 }
 
-uint32_t aml_windows(struct aml_window *out, uint32_t room)
+struct aml_window *aml_windows(struct aml_window *out, const struct aml_window *limit)
 {
 	struct aml_search search = { 0 };
-	struct aml_window *next = out;
 	const uint8_t *res;
-	while (next < out + room && (res = aml_find(&search, RES_BUS))) {
+	while (out < limit && (res = aml_find(&search, RES_BUS))) {
 		if (search.end - res < 12)
 			continue;
 		uint32_t first = LOAD16(res + 4), last = LOAD16(res + 6);
-		*next = (struct aml_window){ 1, 0, first, last };
+		*out = (struct aml_window){ 1, 0, first, last };
 		if (last < 256 && last - first + 1 == LOAD16(res + 10))
-			next = aml_template(res + 12, search.end, next, out + room);
+			out = aml_template(res + 12, search.end, out, limit);
 	}
-	return next - out;
+	return out;
 }
 
 // A name with the address, or a method that does nothing but return it.

@@ -26,8 +26,8 @@ struct aml_window {
 	uint8_t bus_first, bus_last;
 };
 
-// Fills `out` with at most `room` entries and returns how many.
-uint32_t aml_windows(struct aml_window *out, uint32_t room);
+// Fills entries from `out` to `limit` and returns the end of what is filled.
+struct aml_window *aml_windows(struct aml_window *out, const struct aml_window *limit);
 
 // Sleep types of \_S5 for the PM1a and PM1b control registers; E_NODEV if there is no such package.
 int aml_s5(uint8_t *type_a, uint8_t *type_b);

@@ -33,11 +33,11 @@ const struct acpi_header *acpi_table(const char *signature, uint32_t index)
 	return !strcmp(signature, "MCFG") && !index && mcfg_there ? &mcfg.header : NULL;
 }
 
-uint32_t aml_windows(struct aml_window *out, uint32_t room)
+struct aml_window *aml_windows(struct aml_window *out, const struct aml_window *limit)
 {
-	assert_true(given_count <= room);
+	assert_true(given_count <= limit - out);
 	memcpy(out, given, sizeof(*out) * given_count);
-	return given_count;
+	return out + given_count;
 }
 
 uint64_t aml_ecam(void)
