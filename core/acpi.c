@@ -22,7 +22,7 @@ static bool map(uint64_t phys, uint64_t bytes)
 	for (uint64_t at = ALIGN_DOWN(phys, PAGE); at < phys + bytes; at += PAGE) {
 		uint64_t run;
 		page_lookup(at, &run);
-		if (!run && page_map(at, at, PAGE, MAP_READ) != E_OK)
+		if (!run && !page_map(at, at, PAGE, MAP_READ))
 			return false;
 	}
 	return true;

@@ -318,4 +318,57 @@ system_tsc:
 	pop %rdx
 	ret
 
+// ---- Tables of addresses, which have 32 bits here and would have 64 in C ----------------------------------------
+	.section .rodata.tables, "a"
+	.balign 4
+	.global page_fixed, page_fixed_end
+page_fixed:			// core/page.c: from, to, rights (MAP_* of core/core.h); page 0 stays out
+	.long 0x1000, 0xA0000, 2
+	.long 0xA0000, 0xC0000, 0x1A
+	.long 0xC0000, 0x100000, 0x400
+	.long 0x100000, 0x200000, 2
+	.long __text_start, __text_end, 0x200
+	.long __rodata_start, __rodata_end, 0x400
+	.long 0x1E0000, 0x1F0000, 0x202
+page_fixed_end:
+
+	.macro function number, name
+	.byte \number
+	.long \name
+	.endm
+	.global system_functions, system_functions_c, system_functions_end
+system_functions:		// core/syscall.c: these have the register interface's own conventions,
+	function 0x11, system_cores
+	function 0x12, system_smp_set
+	function 0x14, system_smp_lock
+	function 0x15, system_smp_unlock
+	function 0x16, system_smp_busy
+	function 0x1F, system_tsc
+system_functions_c:		// and these C's
+	function 0x00, time_ns
+	function 0x01, sys_memory
+	function 0x10, sys_core_id
+	function 0x13, sys_core_get
+	function 0x20, sys_screen
+	function 0x21, sys_screen
+	function 0x22, sys_screen
+	function 0x23, sys_screen
+	function 0x24, sys_screen
+	function 0x30, sys_net_status
+	function 0x31, sys_net_config
+	function 0x50, sys_bus_read
+	function 0x51, sys_bus_write
+	function 0x52, sys_output_set
+	function 0x53, sys_output_get
+	function 0x60, sys_on_timer
+	function 0x61, sys_on_receive
+	function 0x62, sys_on_key
+	function 0x70, sys_dump_memory
+	function 0x71, sys_dump_rax
+	function 0x72, sys_delay
+	function 0x7D, sys_reset
+	function 0x7E, power_reboot
+	function 0x7F, power_off
+system_functions_end:
+
 	.section .note.GNU-stack, "", @progbits

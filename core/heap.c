@@ -96,14 +96,6 @@ void *mem_alloc(size_t bytes, size_t align)
 	return memory ? memset(memory, 0, bytes) : NULL;
 }
 
-void *must_alloc(size_t bytes, size_t align)
-{
-	void *memory = mem_alloc(bytes, align);
-	if (!memory)
-		panic("out of memory");
-	return memory;
-}
-
 void mem_free(void *memory, size_t bytes)
 {
 	if (!memory)

@@ -7,7 +7,10 @@
 #define NO_EXECUTE (1ul << 63)
 #define ADDRESS 0x000FFFFFFFFFF000ul
 
-extern char __text_start[], __text_end[], __rodata_start[], __rodata_end[], __bss_end[];
+// Entry.S has them: what lies where below 2 MiB.
+extern const struct fixed {
+	uint32_t base, end, flags;
+} page_fixed[], page_fixed_end[];
 
 struct memory_state memory;
 uint64_t page_root;
@@ -76,63 +79,53 @@ static uint64_t entry_bytes(uint32_t level)
 	return PAGE << 9 * level;
 }
 
-// A large page becomes a table of 512 smaller ones with the same rights.
-static uint64_t *split(uint64_t *entry, uint32_t level)
+// An entry that is no table becomes one: of 512 smaller pages with the same rights, or of nothing.
+static uint64_t *table_of(uint64_t *entry, uint32_t level)
 {
-	uint64_t *table = mem_alloc(PAGE, PAGE);
+	uint64_t old = *entry, *table = (uint64_t *)(old & ADDRESS);
+	if ((old & (PRESENT | LARGE)) == PRESENT)
+		return table;
+	table = mem_alloc(PAGE, PAGE);
 	if (!table)
 		return NULL;
-	uint64_t old = *entry;
-	if (old & PRESENT)
-		for (uint32_t i = 0; i < 512; i++)
-			table[i] = (level == 1 ? old & ~LARGE : old) + i * entry_bytes(level - 1);
 	*entry = (uint64_t)table | MAP_WRITE | PRESENT;
+	if (level == 1)
+		old &= ~LARGE;
+	for (uint32_t i = 0; old & PRESENT && i < 512; i++, old += entry_bytes(level - 1))
+		table[i] = old;
 	return table;
 }
 
-// The entry of `virt` in the table at `level` (0: 4 KiB pages), tables made on the way; NULL if memory is out.
-static uint64_t *entry_at(uint64_t virt, uint32_t level)
+// Entries of `table` for virt to end, where `rights` has the physical address of virt in it; 0 takes the range away.
+static bool map_level(uint64_t *table, uint32_t level, uint64_t virt, uint64_t end, uint64_t rights)
 {
-	uint64_t *table = (uint64_t *)page_root;
-	for (uint32_t at = 3;; at--) {
-		uint64_t *entry = &table[virt >> (12 + 9 * at) & 511];
-		if (at == level)
-			return entry;
-		if ((*entry & (PRESENT | LARGE)) == PRESENT)
-			table = (uint64_t *)(*entry & ADDRESS);
-		else if (!(table = split(entry, at)))
-			return NULL;
+	uint64_t bytes = entry_bytes(level), next;
+	for (; table && virt < end; virt = next) {
+		uint64_t *entry = &table[virt >> (12 + 9 * level) & 511];
+		next = min_u64(ALIGN_DOWN(virt, bytes) + bytes, end);
+		if (level && (level > levels || next - virt < bytes || (rights & ADDRESS & (bytes - 1)) ||
+			      (*entry & (PRESENT | LARGE)) == PRESENT)) {	// smaller pages, or they are there already
+			if (!map_level(table_of(entry, level), level - 1, virt, next, rights))
+				return false;
+		} else {
+			*entry = rights && level ? rights | LARGE : rights;
+		}
+		if (rights)
+			rights += next - virt;
 	}
-}
-
-static void flush(void)
-{
-	__asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" ::: "rax", "memory");
+	return table;
 }
 
 // Pages as large as the alignment of both addresses allows; `flags` 0 takes the range away.
-int page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t flags)
+bool page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t flags)
 {
-	uint64_t end = virt + bytes, *entry, rights = flags | PRESENT;
-	if (!(flags & MAP_EXEC))
-		rights |= NO_EXECUTE;
-	while (virt < end) {
-		uint32_t level = levels;
-		for (;; level--) {	// where there are smaller pages already, go through them
-			if (level && ((virt | phys) & (entry_bytes(level) - 1) || end - virt < entry_bytes(level)))
-				continue;
-			entry = entry_at(virt, level);
-			if (!entry)
-				return E_NOMEM;
-			if (!level || (*entry & (PRESENT | LARGE)) != PRESENT)
-				break;
-		}
-		*entry = flags ? phys | rights | (level ? LARGE : 0) : 0;
-		virt += entry_bytes(level);
-		phys += entry_bytes(level);
-	}
-	flush();
-	return E_OK;
+	if (flags)
+		phys |= flags | PRESENT | (flags & MAP_EXEC ? 0 : NO_EXECUTE);
+	else
+		phys = 0;
+	bool done = map_level((uint64_t *)page_root, 3, virt, virt + bytes, phys);
+	__asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" ::: "rax", "memory");
+	return done;
 }
 
 void page_unmap(uint64_t virt, uint64_t bytes)
@@ -160,42 +153,36 @@ uint64_t page_lookup(uint64_t virt, uint64_t *bytes)
 
 // ---- The kernel's own tables ------------------------------------------------------------------------------------
 
-static void must_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t flags)
+void *must_alloc(size_t bytes, size_t align)
 {
-	if (page_map(virt, phys, bytes, flags) != E_OK)
+	void *memory = mem_alloc(bytes, align);
+	if (!memory)
+		panic("out of memory");
+	return memory;
+}
+
+static void must_map(uint64_t virt, uint64_t phys, uint64_t end, uint32_t flags)
+{
+	if (!page_map(virt, phys, end - virt, flags))
 		panic("no memory for page tables");
 }
 
 void page_init(void)
 {
-	const struct {	// page 0 stays out
-		uint32_t base, end, flags;
-	} fixed[] = {
-		{ PAGE, 0xA0000, MAP_WRITE },
-		{ 0xA0000, 0xC0000, MAP_WRITE | MAP_UC },
-		{ 0xC0000, KERNEL_PHYS, MAP_READ },
-		{ KERNEL_PHYS, KERNEL_LIMIT, MAP_WRITE },
-		{ (uintptr_t)__text_start, (uintptr_t)__text_end, MAP_EXEC },
-		{ (uintptr_t)__rodata_start, (uintptr_t)__rodata_end, MAP_READ },
-		{ PAYLOAD_BASE, PAYLOAD_BASE + PAYLOAD_BYTES, MAP_WRITE | MAP_EXEC },
-	};
 	levels = (cpu_id(0x80000001, 0).edx >> 26 & 1) + 1;
 	phys_limit = 1ul << (cpu_id(0x80000008, 0).eax & 0xFF);
 	page_root = (uint64_t)must_alloc(PAGE, PAGE);
-	for (uint32_t i = 0; i < ARRAY_SIZE(fixed); i++)
-		must_map(fixed[i].base, fixed[i].base, fixed[i].end - fixed[i].base, fixed[i].flags);
-	for (uint32_t i = 0; i < memory.free_count; i++) {
-		const struct range *range = &memory.free[i];
-		must_map(range->base, range->base, range->end - range->base, MAP_WRITE);
-	}
+	for (const struct fixed *fixed = page_fixed; fixed < page_fixed_end; fixed++)
+		must_map(fixed->base, fixed->base, fixed->end, fixed->flags);
+	for (const struct range *range = memory.free; range < memory.free + memory.free_count; range++)
+		must_map(range->base, range->base, range->end, MAP_WRITE);
 	cpu_paging(page_root);
 }
 
 static void *map_device(uint64_t phys, uint64_t bytes, uint32_t cache)
 {
 	uint64_t base = ALIGN_DOWN(phys, PAGE), end = ALIGN_UP(phys + bytes, PAGE);
-	if (!bytes || end <= base || end > phys_limit ||
-	    page_map(base, base, end - base, cache | MAP_WRITE) != E_OK)
+	if (end <= base || end > phys_limit || !page_map(base, base, end - base, cache | MAP_WRITE))
 		return NULL;
 	return (void *)phys;
 }
@@ -246,7 +233,7 @@ void page_program(uint32_t flags)
 			i = -1;
 		}
 	for (const struct extent *extent = memory.extents; extent < memory.extents + memory.extent_count; extent++)
-		must_map(extent->virt, extent->phys, extent->end - extent->virt, flags);
+		must_map(extent->virt, extent->phys, extent->end, flags);
 }
 
 uint64_t mem_phys(const void *ptr, size_t len, size_t *run)

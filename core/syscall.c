@@ -20,7 +20,7 @@ struct classic_calls classic = {
 	.net_tx = NET(net_classic_tx), .net_rx = NET(net_classic_rx), .net_status = NET(net_classic_status),
 	.net_config = NET(net_classic_config), .on_receive = NET(net_on_receive),
 	.nvs = STORAGE(blk_classic_nvs), .drive_kind = STORAGE(blk_classic_kind),
-	.input = CONFIG_ON(INPUT) ? input_read : NOTHING, .bus = NOTHING,
+	.input = CONFIG_ON(INPUT) ? (void *)input_read : NOTHING, .bus = NOTHING,
 };
 
 // ---- Input: the keyboard's routine runs on the core that asked for it -------------------------------------------
@@ -76,28 +76,42 @@ int callback_key(ingot_callback fn, void *arg)
 
 // ---- b_system: fn(RAX, RDX, number) -> RAX; those that return nothing give RAX back ------------------------------
 
-static uint64_t sys_time(void)
-{
-	return time_ns();
-}
+// Entry.S names them in its table.
+uint64_t sys_memory(void) __attribute__((used));
+uint64_t sys_core_id(void) __attribute__((used));
+uint64_t sys_core_get(void) __attribute__((used));
+uint64_t sys_screen(uint64_t rax, uint64_t rdx, uint32_t number) __attribute__((used));
+uint64_t sys_net_status(uint64_t rax, uint64_t net) __attribute__((used));
+uint64_t sys_net_config(uint64_t memory, uint64_t net) __attribute__((used));
+uint64_t sys_bus_read(uint64_t rax, uint64_t address) __attribute__((used));
+uint64_t sys_bus_write(uint64_t value, uint64_t address) __attribute__((used));
+uint64_t sys_output_set(uint64_t routine) __attribute__((used));
+uint64_t sys_output_get(void) __attribute__((used));
+uint64_t sys_on_timer(uint64_t routine, uint64_t period_us) __attribute__((used));
+uint64_t sys_on_receive(uint64_t routine, uint64_t net) __attribute__((used));
+uint64_t sys_on_key(uint64_t routine) __attribute__((used));
+uint64_t sys_dump_memory(uint64_t address, uint64_t bytes) __attribute__((used));
+uint64_t sys_dump_rax(uint64_t value) __attribute__((used));
+uint64_t sys_delay(uint64_t us) __attribute__((used));
+uint64_t sys_reset(uint64_t rax) __attribute__((used));
 
-static uint64_t sys_memory(void)
+uint64_t sys_memory(void)
 {
 	return memory.program_bytes >> 20;
 }
 
-static uint64_t sys_core_id(void)
+uint64_t sys_core_id(void)
 {
 	return smp_cpu()->apic_id;
 }
 
-static uint64_t sys_core_get(void)
+uint64_t sys_core_get(void)
 {
 	const struct cpu *cpu = smp_cpu();
 	return ((uint64_t)cpu->work & ~15ul) | 1 | (cpu->state == CPU_BUSY ? 2 : 0);
 }
 
-static uint64_t sys_screen(uint64_t rax, uint64_t rdx, uint32_t number)
+uint64_t sys_screen(uint64_t rax, uint64_t rdx, uint32_t number)
 {
 	const uint32_t values[] = { boot.width, boot.height, boot.pitch, boot.bits };
 	(void)rax;
@@ -105,53 +119,53 @@ static uint64_t sys_screen(uint64_t rax, uint64_t rdx, uint32_t number)
 	return !boot.framebuffer ? 0 : number == 0x20 ? boot.framebuffer : values[number - 0x21];
 }
 
-static uint64_t sys_net_status(uint64_t rax, uint64_t net)
+uint64_t sys_net_status(uint64_t rax, uint64_t net)
 {
 	(void)rax;
 	return classic.net_status(net & 0xFF);
 }
 
-static uint64_t sys_net_config(uint64_t memory, uint64_t net)
+uint64_t sys_net_config(uint64_t memory, uint64_t net)
 {
 	classic.net_config(net & 0xFF, (void *)memory);
 	return memory;
 }
 
-static uint64_t sys_bus_read(uint64_t rax, uint64_t address)
+uint64_t sys_bus_read(uint64_t rax, uint64_t address)
 {
 	(void)rax;
 	return classic.bus(address, false, 0);
 }
 
-static uint64_t sys_bus_write(uint64_t value, uint64_t address)
+uint64_t sys_bus_write(uint64_t value, uint64_t address)
 {
 	classic.bus(address, true, value);
 	return value;
 }
 
-static uint64_t sys_output_set(uint64_t routine)
+uint64_t sys_output_set(uint64_t routine)
 {
 	return call_table[OUTPUT_ENTRY] = routine;
 }
 
-static uint64_t sys_output_get(void)
+uint64_t sys_output_get(void)
 {
 	return call_table[OUTPUT_ENTRY];
 }
 
-static uint64_t sys_on_timer(uint64_t routine, uint64_t period_us)
+uint64_t sys_on_timer(uint64_t routine, uint64_t period_us)
 {
 	timer_set(period_us, (ingot_callback)routine, NULL);
 	return routine;
 }
 
-static uint64_t sys_on_receive(uint64_t routine, uint64_t net)
+uint64_t sys_on_receive(uint64_t routine, uint64_t net)
 {
 	classic.on_receive(net & 0xFF, (ingot_callback)routine, NULL);
 	return routine;
 }
 
-static uint64_t sys_on_key(uint64_t routine)
+uint64_t sys_on_key(uint64_t routine)
 {
 	callback_key((ingot_callback)routine, NULL);
 	return routine;
@@ -175,7 +189,7 @@ static void output_hex(uint64_t value, uint32_t digits, char end)
 	output(text, digits + 1);
 }
 
-static uint64_t sys_dump_memory(uint64_t address, uint64_t bytes)
+uint64_t sys_dump_memory(uint64_t address, uint64_t bytes)
 {
 	const uint8_t *at = (const uint8_t *)address;
 	for (uint64_t i = 0; i < bytes; i++) {
@@ -190,13 +204,13 @@ static uint64_t sys_dump_memory(uint64_t address, uint64_t bytes)
 	return address;
 }
 
-static uint64_t sys_dump_rax(uint64_t value)
+uint64_t sys_dump_rax(uint64_t value)
 {
 	output_hex(value, 16, ' ');
 	return value;
 }
 
-static uint64_t sys_delay(uint64_t us)
+uint64_t sys_delay(uint64_t us)
 {
 	uint64_t left = us;
 	for (; left > 1000000; left -= 1000000)
@@ -205,56 +219,31 @@ static uint64_t sys_delay(uint64_t us)
 	return us;
 }
 
-static uint64_t sys_reset(uint64_t rax)
+uint64_t sys_reset(uint64_t rax)
 {
 	smp_reset();
 	return rax;
 }
 
-static uint64_t sys_reboot(void)
-{
-	power_reboot();
-	return 0;
-}
-
-static uint64_t sys_shutdown(void)
-{
-	power_off();
-	return 0;
-}
-
 // ---- The table --------------------------------------------------------------------------------------------------
 
 void system_c(void), system_nothing(void);
-void system_smp_set(void), system_smp_lock(void), system_smp_unlock(void), system_smp_busy(void);
-void system_cores(void), system_tsc(void);
+
+// Number and address of each, in entry.S.
+extern const struct function {
+	uint8_t number;
+	uint32_t address;
+} __attribute__((packed)) system_functions[], system_functions_c[], system_functions_end[];
 
 void (*system_table[128])(void);	// entry.S jumps through this one,
 uint32_t system_c_table[128];		// and system_c calls through this one
-
-// Addresses in the kernel have 32 bits; the table is spread out at boot.  Assembly's entries come first.
-static const struct {
-	uint8_t number, in_c;
-	void *fn;
-} __attribute__((packed)) functions[] = {
-	{ 0x11, 0, system_cores }, { 0x12, 0, system_smp_set }, { 0x14, 0, system_smp_lock },
-	{ 0x15, 0, system_smp_unlock }, { 0x16, 0, system_smp_busy }, { 0x1F, 0, system_tsc },
-	{ 0x00, 1, sys_time }, { 0x01, 1, sys_memory }, { 0x10, 1, sys_core_id }, { 0x13, 1, sys_core_get },
-	{ 0x20, 1, sys_screen }, { 0x21, 1, sys_screen }, { 0x22, 1, sys_screen }, { 0x23, 1, sys_screen },
-	{ 0x24, 1, sys_screen }, { 0x30, 1, sys_net_status }, { 0x31, 1, sys_net_config },
-	{ 0x50, 1, sys_bus_read }, { 0x51, 1, sys_bus_write }, { 0x52, 1, sys_output_set }, { 0x53, 1, sys_output_get },
-	{ 0x60, 1, sys_on_timer }, { 0x61, 1, sys_on_receive }, { 0x62, 1, sys_on_key },
-	{ 0x70, 1, sys_dump_memory }, { 0x71, 1, sys_dump_rax }, { 0x72, 1, sys_delay },
-	{ 0x7D, 1, sys_reset }, { 0x7E, 1, sys_reboot }, { 0x7F, 1, sys_shutdown },
-};
 
 void syscall_init(void)
 {
 	for (uint32_t i = 0; i < ARRAY_SIZE(system_table); i++)
 		system_table[i] = system_nothing;
-	for (uint32_t i = 0; i < ARRAY_SIZE(functions); i++) {
-		uint32_t number = functions[i].number;
-		system_table[number] = functions[i].in_c ? system_c : (void (*)(void))functions[i].fn;
-		system_c_table[number] = (uint64_t)functions[i].fn;
+	for (const struct function *fn = system_functions; fn < system_functions_end; fn++) {
+		system_c_table[fn->number] = fn->address;
+		system_table[fn->number] = fn < system_functions_c ? (void (*)(void))(uint64_t)fn->address : system_c;
 	}
 }

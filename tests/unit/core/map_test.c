@@ -2,7 +2,7 @@
 #include <core/page.c>
 #include <fake.h>
 
-char __text_start[1], __text_end[1], __rodata_start[1], __rodata_end[1], __bss_end[1];
+const struct fixed page_fixed[1], page_fixed_end[1];
 struct boot_info boot;
 
 void panic(const char *why)
