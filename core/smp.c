@@ -6,6 +6,7 @@
 #define START_US 200u		// between the start-up IPIs
 #define ONLINE_US 200000u	// a core that has not come by then is given up
 #define DROP_US 100000u		// RESET waits so long for a core to leave the kernel
+#define ANSWER_US 5000000u	// and so long for a core to take an interrupt; emulated ones share few real ones
 
 extern const char trampoline[], trampoline_end[], trampoline_root[];
 void system_smp_lock(void), system_smp_lock_end(void);
@@ -195,12 +196,13 @@ void smp_reset(void)
 		if (i == smp_self() || !i)
 			continue;
 		while (cpu->state == CPU_BUSY) {
-			uint64_t answer = time_deadline(DROP_US);
+			uint64_t answer = time_deadline(ANSWER_US);
 			cpu->drop = time_passed(deadline) ? 2 : 1;
 			apic_ipi(cpu->apic_id, IPI_NMI);
 			// One at a time: an NMI that came late would find no reason for it, and panic.
-			while (__atomic_load_n(&cpu->drop, __ATOMIC_ACQUIRE) && !time_passed(answer))
-				;
+			while (__atomic_load_n(&cpu->drop, __ATOMIC_ACQUIRE))
+				if (time_passed(answer))
+					return;
 		}
 	}
 }
