@@ -6,6 +6,7 @@ From the environment: CC; PROGRAM or PAYLOAD, the program that the image is to h
 HERE.
 """
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -86,8 +87,8 @@ def set_up(build):
 		return
 	os.environ.setdefault("CC", wanted)
 	os.environ.setdefault("CXX", "clang++" if "clang" in wanted else "g++")
-	wipe = ["--wipe"] if (build / "meson-private").exists() else []
-	run("meson", "setup", *wipe, build, ROOT, f"-Dconfig={build}")
+	shutil.rmtree(build / "meson-private", ignore_errors=True)	# Meson's --wipe would take the configuration along
+	run("meson", "setup", build, ROOT, f"-Dconfig={build}")
 	compiler.write_text(wanted)
 
 
