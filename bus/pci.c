@@ -373,18 +373,19 @@ static bool pci_function(uint32_t address)
 	*found_end = dev;
 	found_end = &dev->next;
 	dev->address = address;
-	memcpy(&dev->vendor, &head[HEAD_ID], 4);	// and device
+	*(uint32_t *)&dev->vendor = id;		// and device
 	dev->class = head[HEAD_CLASS] >> 8;
 	pci_name(dev);
 	if (head[HEAD_COMMAND] & STATUS_CAPABILITIES)
 		pci_capabilities(pci, head[HEAD_CAPABILITY]);
 	dev->kind = pci->pcie ? DEVICE_PCIE : DEVICE_PCI;
 	pci->line = 0xFF;
-	if (head[HEAD_LINE] & 0xFF00 && (uint8_t)(head[HEAD_LINE] - 1) < LINES - 1)	// has a pin, and firmware gave it a line
+	// It has a pin, and firmware gave it a line.
+	if (head[HEAD_LINE] & 0xFF00 && (uint8_t)(head[HEAD_LINE] - 1) < LINES - 1)
 		pci->line = head[HEAD_LINE];
 	uint32_t type = head[HEAD_TYPE] & TYPE_MASK;
 	if (!type)
-		memcpy(&dev->subvendor, &head[HEAD_SUBSYSTEM], 4);
+		*(uint32_t *)&dev->subvendor = head[HEAD_SUBSYSTEM];
 	if (type <= TYPE_BRIDGE && dev->class >> 8 != CLASS_HOST_BRIDGE)
 		pci_bars(pci, head, type ? 2 : 6);
 	if (type == TYPE_BRIDGE)

@@ -125,7 +125,8 @@ const char *registry_driver(uint32_t index, const char **bus, uint32_t *bound)
 
 void registry_run(enum driver_stage stage)
 {
-	for (const void *const *entry = bounds[TABLE_PLATFORM + stage]; entry != bounds[TABLE_PLATFORM + stage + 1]; entry++)
+	const void *const *entry = bounds[TABLE_PLATFORM + stage];
+	for (; entry != bounds[TABLE_PLATFORM + stage + 1]; entry++)
 		if (((const struct platform_driver *)*entry)->probe() == E_OK)
 			platform_bound |= 1ul << (entry - bounds[TABLE_PLATFORM]);
 }

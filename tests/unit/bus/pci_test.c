@@ -71,7 +71,8 @@ static void config_write(uint32_t address, uint32_t offset, uint32_t value)
 		return;
 	mask = ~fn->fixed[offset / 4];
 	if (n < (fn->config[HEAD_TYPE] & TYPE_MASK ? 2 : 6)) {
-		assert_int_equal(fn->config[HEAD_COMMAND] & (COMMAND_IO | COMMAND_MEMORY), 0);	// nothing decodes while it moves
+		// Nothing decodes an address while it changes.
+		assert_int_equal(fn->config[HEAD_COMMAND] & (COMMAND_IO | COMMAND_MEMORY), 0);
 		mask = fn->masks[n];
 	} else if (offset == PCI_COMMAND) {
 		mask = 0x7FF;

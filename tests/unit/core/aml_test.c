@@ -247,7 +247,9 @@ static void read_all(void)
 
 static void garbage(void **state)
 {
-	static const uint8_t words[][5] = { "\x88\x0D\x00\x02", "\x87\x17\x00\x00", "\x8A\x2B\x00\x00", "_S5_\x12", "_CBA" };
+	static const uint8_t words[][5] = {
+		"\x88\x0D\x00\x02", "\x87\x17\x00\x00", "\x8A\x2B\x00\x00", "_S5_\x12", "_CBA"
+	};
 	uint8_t bytes[640];
 	for (uint32_t round = 0; round < 60000; round++) {
 		size_t size;

@@ -30,10 +30,13 @@ static int called(const char *name, const struct dev_id *id, int result)
 
 static const struct dev_id class_long[] = { DEV_ID_CLASS(0x010802, 0xFFFFFF, 0) };
 static const struct dev_id class_short[] = { DEV_ID_CLASS(0x010000, 0xFF0000, 0) };
-static const struct dev_id exact[] = { DEV_ID(0x9999, 1, 0), DEV_ID(0x1234, 0x0001, 7), DEV_ID_CLASS(0x010800, 0xFFFF00, 8) };
+static const struct dev_id exact[] = {
+	DEV_ID(0x9999, 1, 0), DEV_ID(0x1234, 0x0001, 7), DEV_ID_CLASS(0x010800, 0xFFFF00, 8)
+};
 static const struct dev_id sub[] = { DEV_ID_SUBSYSTEM(0x1234, 0x0001, 0xAAAA, 0xBBBB, 0) };
 static const struct dev_id vendor_class[] = {
-	{ .vendor = 0x1234, .device = DEV_ANY, .subvendor = DEV_ANY, .subdevice = DEV_ANY, .class = 0x010000, .class_mask = 0xFF0000 }
+	{ .vendor = 0x1234, .device = DEV_ANY, .subvendor = DEV_ANY, .subdevice = DEV_ANY,
+		.class = 0x010000, .class_mask = 0xFF0000 }
 };
 static const struct dev_id exact_again[] = { DEV_ID(0x1234, 0x0001, 0) };
 TEST_DRIVER(0, a_class_short, class_short);
@@ -239,8 +242,8 @@ static void scans_in_order(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FAKE_TEST(best_rank_wins), FAKE_TEST(all_decline_in_order_of_rank), FAKE_TEST(the_row_that_matched_is_handed_over),
-		FAKE_TEST(failure_ends_the_walk), FAKE_TEST(nothing_matches), FAKE_TEST(device_on_a_device),
+		FAKE_TEST(best_rank_wins), FAKE_TEST(all_decline_in_order_of_rank),
+		FAKE_TEST(the_row_that_matched_is_handed_over), FAKE_TEST(failure_ends_the_walk), FAKE_TEST(nothing_matches), FAKE_TEST(device_on_a_device),
 		FAKE_TEST(platform_stages), FAKE_TEST(scans_in_order),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
