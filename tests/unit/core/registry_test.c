@@ -243,8 +243,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FAKE_TEST(best_rank_wins), FAKE_TEST(all_decline_in_order_of_rank),
-		FAKE_TEST(the_row_that_matched_is_handed_over), FAKE_TEST(failure_ends_the_walk), FAKE_TEST(nothing_matches), FAKE_TEST(device_on_a_device),
-		FAKE_TEST(platform_stages), FAKE_TEST(scans_in_order),
+		FAKE_TEST(the_row_that_matched_is_handed_over), FAKE_TEST(failure_ends_the_walk), FAKE_TEST(nothing_matches),
+		FAKE_TEST(device_on_a_device), FAKE_TEST(platform_stages), FAKE_TEST(scans_in_order),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
