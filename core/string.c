@@ -1,10 +1,12 @@
-// What the compiler calls on its own, for size: the string instructions are fast where it matters.
+// What the compiler calls on its own.  Eight bytes at a time: on an emulator each step of a string instruction counts.
 #include <util.h>
 
-void *memcpy(void *to, const void *from, size_t len)
+__attribute__((noinline)) void *memcpy(void *to, const void *from, size_t len)
 {
 	void *at = to;
-	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(len) :: "memory");
+	size_t words = len >> 3;
+	__asm__ volatile("rep movsq; mov %3, %2; rep movsb"
+			 : "+D"(at), "+S"(from), "+c"(words) : "r"(len & 7) : "memory");
 	return to;
 }
 
@@ -18,14 +20,16 @@ void *memmove(void *to, const void *from, size_t len)
 	return to;
 }
 
-void *memset(void *to, int byte, size_t len)
+__attribute__((noinline)) void *memset(void *to, int byte, size_t len)
 {
 	void *at = to;
-	__asm__ volatile("rep stosb" : "+D"(at), "+c"(len) : "a"(byte) : "memory");
+	size_t words = len >> 3;
+	__asm__ volatile("rep stosq; mov %2, %1; rep stosb"
+			 : "+D"(at), "+c"(words) : "r"(len & 7), "a"((uint8_t)byte * 0x0101010101010101ul) : "memory");
 	return to;
 }
 
-int memcmp(const void *a, const void *b, size_t len)
+__attribute__((noinline)) int memcmp(const void *a, const void *b, size_t len)
 {
 	const uint8_t *left = a, *right = b;
 	for (; len; len--, left++, right++)
@@ -34,7 +38,7 @@ int memcmp(const void *a, const void *b, size_t len)
 	return 0;
 }
 
-size_t strlen(const char *text)
+__attribute__((noinline)) size_t strlen(const char *text)
 {
 	size_t len = 0;
 	while (text[len])
