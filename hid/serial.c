@@ -8,8 +8,9 @@
 
 #define PORT(reg) (CONFIG_SERIAL_PORT + SERIAL_##reg)
 #define IRQ (CONFIG_SERIAL_PORT & 0x100 ? 4 : 3)	// of COM1 and COM3, of COM2 and COM4
-// Reads of the line status that a transmitter gets for 16 characters (1.4 ms): 4 to 40 ms, as fast as the bus is.
-#define PATIENCE 20000
+// Reads of the line status in which a transmitter must send 16 characters (1.4 ms), or a hypervisor find room for them
+// on a slow terminal: 10 to 75 ms, as fast as the bus is.
+#define PATIENCE 50000
 #define SEQUENCE_WAIT 400	// reads in which the next character of a sequence comes (87 us)
 #define BYTES_MAX 256		// that one interrupt takes
 

@@ -12,7 +12,7 @@
 
 // State of one keyboard; zero at the start, owned by its driver.
 struct keyboard {
-	uint8_t modifiers;	// KEY_MOD_*
+	uint8_t modifiers;	// as hid/input.c has them
 	uint8_t extended;	// an E0 prefix came
 };
 
