@@ -176,6 +176,9 @@ void page_init(void)
 		must_map(fixed->base, fixed->base, fixed->end, fixed->flags);
 	for (const struct range *range = memory.free; range < memory.free + memory.free_count; range++)
 		must_map(range->base, range->base, range->end, MAP_WRITE);
+	// A hypervisor may have put the module into what its firmware calls reserved.
+	must_map(ALIGN_DOWN(boot.program, PAGE), ALIGN_DOWN(boot.program, PAGE),
+		 ALIGN_UP(boot.program + boot.program_bytes, PAGE), MAP_WRITE);
 	cpu_paging(page_root);
 }
 
