@@ -211,22 +211,29 @@ struct ingot_api {
 	int (*net_stats)(uint32_t net, struct ingot_net_stats *out);
 	int (*net_open)(uint32_t net, uint32_t queues, void *memory, size_t bytes, uint32_t frame_bytes);
 	void (*net_close)(uint32_t net);
-	struct ingot_pool *(*net_pool)(uint32_t net, uint32_t queue);	// frames to send; NULL if there is no such queue
-	// Sends a burst; the first `returned` frames are the device's now and go back to their pools by themselves.
+	// net_pool: the frames of a queue, those that are sent back among them; NULL if there is no such queue.
+	struct ingot_pool *(*net_pool)(uint32_t net, uint32_t queue);
+	// Sends a burst; the first `returned` frames are the device's now and go back to their pools when they are sent:
+	// at the next net_tx (of no frames, too) or net_pool of this queue.  Frames stay as they are but for length, flags,
+	// the checksum's place and the data: data and phys don't move.
 	uint32_t (*net_tx)(uint32_t net, uint32_t queue, struct ingot_frame *const *frames, uint32_t count);
-	// Receives at most `max` frames; each is the program's until ingot_frame_put.
+	// Receives at most `max` frames; each is the program's until ingot_frame_put.  With the pool empty nothing is given
+	// out, and what arrives waits in the device.
 	uint32_t (*net_rx)(uint32_t net, uint32_t queue, struct ingot_frame **frames, uint32_t max);
 	int (*net_promiscuous)(uint32_t net, int on);
 
-	// Storage.  A queue belongs to one core at a time.  blk_submit never waits; blk_poll takes at most `max`
-	// completions.  blk_run submits one request on queue 0 and waits (not beside outstanding ones of one's own).
+	// Storage.  A queue belongs to one core at a time.  blk_submit never waits; the device gets the requests at the
+	// latest by the next blk_poll, all with one notification.  blk_poll takes at most `max` completions.  blk_run
+	// submits one request on queue 0 and waits (not beside outstanding ones of one's own).
 	uint32_t (*blk_count)(void);
 	int (*blk_info)(uint32_t blk, struct ingot_blk_info *out);
 	int (*blk_submit)(uint32_t blk, uint32_t queue, const struct ingot_blk_req *req);
 	uint32_t (*blk_poll)(uint32_t blk, uint32_t queue, struct ingot_blk_done *done, uint32_t max);
 	int (*blk_run)(uint32_t blk, const struct ingot_blk_req *req);
 
-	// Events.  fn NULL ends it.  Called on the core that set it.  timer: every `period_us`.
+	// Events.  fn NULL ends it.  Called on the core that set it.  timer: every `period_us`.  on_receive: frames on
+	// queue 0; net_open and net_close end it.  The next call comes when net_rx has taken all that there was: take until
+	// it returns 0, and once after on_receive.
 	int (*on_timer)(uint64_t period_us, ingot_callback fn, void *arg);
 	int (*on_receive)(uint32_t net, ingot_callback fn, void *arg);
 	int (*on_key)(ingot_callback fn, void *arg);
@@ -260,9 +267,9 @@ struct ingot_note {
 	char name[8];
 	uint32_t api_bytes;
 };
-#define INGOT_NEEDS(function)									\
-	__attribute__((used, aligned(4), section(".note.ingot")))				\
-	static const struct ingot_note ingot_needs = { sizeof("Ingot"), 4, 1, "Ingot",		\
+#define INGOT_NEEDS(function) \
+	__attribute__((used, aligned(4), section(".note.ingot"))) \
+	static const struct ingot_note ingot_needs = { sizeof("Ingot"), 4, 1, "Ingot", \
 		(uint32_t)(offsetof(struct ingot_api, function) + sizeof(void *)) }
 
 // Prints a zero-terminated text.

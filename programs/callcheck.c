@@ -320,8 +320,8 @@ static uint64_t find_avx(void)
 
 int main(void)
 {
-	static void (*const checks[])(void) = { check_input, check_output, check_stdout, check_debug, check_net, check_drives,
-		check_time, check_memory_and_screen, check_cores, check_bus, check_callbacks, check_unused };
+	static void (*const checks[])(void) = { check_input, check_output, check_stdout, check_debug, check_net,
+		check_drives, check_time, check_memory_and_screen, check_cores, check_bus, check_callbacks, check_unused };
 	have_avx = find_avx();
 	for (uint32_t i = 0; i < sizeof(checks) / sizeof(checks[0]) && !failure[0]; i++)
 		checks[i]();
@@ -338,6 +338,6 @@ int main(void)
 	if (clobbered == before)
 		fail("CALLBACK_TIMER's routine is never called");
 	print("callcheck: %lu calls, %lu timer callbacks, avx=%lu\n", calls, clobbered, have_avx);
-	verdict("callcheck", failure[0] ? failure : NULL, "");
+	verdict("callcheck", failure[0] ? failure : NULL);
 	return 0;
 }

@@ -645,13 +645,13 @@ int main(int argc, char **argv)
 		drive.blk = blk;
 		struct worker *workers = set_up(&drive);
 		if (!workers) {
-			verdict("diskcheck", "too little memory", NULL);
+			verdict("diskcheck", "too little memory");
 			return 1;
 		}
 		int rc = check_drive(workers, &drive, only == blk);
 		if (rc < 0) {
 			print("disk%u: ", blk);
-			verdict("diskcheck", workers[0].failure, NULL);
+			verdict("diskcheck", workers[0].failure);
 			return 1;
 		}
 		if (!rc)
@@ -665,6 +665,6 @@ int main(int argc, char **argv)
 		units += workers[0].units;
 	}
 	print("diskcheck: drives=%u requests=%lu KiB=%lu\n", checked, requests, units / 2);
-	verdict("diskcheck", checked ? NULL : "no drive that may be written, and none that is read-only", "");
+	verdict("diskcheck", checked ? NULL : "no drive that may be written, and none that is read-only");
 	return 0;
 }

@@ -31,7 +31,9 @@ Console console;	// its constructor has run when main begins
 
 int main()
 {
-	auto count = [](uint64_t value, const char *what) { console.print(", ").number(value).print(what).print(value == 1 ? "" : "s"); };
+	auto count = [](uint64_t value, const char *what) {
+		console.print(", ").number(value).print(what).print(value == 1 ? "" : "s");
+	};
 	ingot_memory memory = {};
 	memory.size = sizeof(memory);
 	ingot->memory(&memory);

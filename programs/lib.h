@@ -18,8 +18,8 @@ int text_equal(const char *a, const char *b);
 // splitmix64: one step of a generator, and a good mixing function.
 uint64_t random_next(uint64_t *state);
 
-// "NAME: PASS" with `details` behind it or, if `failure` isn't NULL, "NAME: FAIL: failure"; then the power goes off.
-void verdict(const char *name, const char *failure, const char *details);
+// "NAME: PASS" or, if `failure` isn't NULL, "NAME: FAIL: failure"; then the power goes off.
+void verdict(const char *name, const char *failure);
 
 // The memory behind the program and its data, aligned to 4096 bytes, and how much there is; NULL if there is none.
 void *free_memory(size_t *bytes);

@@ -245,8 +245,9 @@ static void show_disks(uint64_t *numbers, int count)
 		struct ingot_blk_info info = { .size = sizeof(info) };
 		if (ingot->blk_info(blk, &info))
 			continue;
-		print("%s %s %s %lu blocks of %u bytes (%lu MiB), queues %u of %u%s%s%s\n", info.name, info.driver, info.address,
-			info.blocks, info.block_bytes, (info.blocks >> 10) * info.block_bytes >> 10, info.queues, info.depth,
+		print("%s %s %s %lu blocks of %u bytes (%lu MiB), queues %u of %u%s%s%s\n", info.name, info.driver,
+			info.address, info.blocks, info.block_bytes, (info.blocks >> 10) * info.block_bytes >> 10, info.queues,
+			info.depth,
 			info.features & INGOT_BLK_READONLY ? ", read-only" : "",
 			info.features & INGOT_BLK_FLUSH ? ", flush" : "",
 			info.features & INGOT_BLK_DISCARD ? ", discard" : "");

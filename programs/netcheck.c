@@ -500,7 +500,7 @@ int main(int argc, char **argv)
 			continue;
 		port = (struct port){ .net = net, .udp_port = udp == ~0ul ? 7777 : (uint16_t)udp };
 		if (check(&port, udp == ~0ul) < 0) {
-			verdict("netcheck", port.failure, NULL);
+			verdict("netcheck", port.failure);
 			return 1;
 		}
 		checked++;
@@ -509,6 +509,6 @@ int main(int argc, char **argv)
 		resent += port.resent;
 	}
 	print("netcheck: interfaces=%u sent=%lu received=%lu resent=%lu\n", checked, sent, received, resent);
-	verdict("netcheck", checked ? NULL : "no interface", "");
+	verdict("netcheck", checked ? NULL : "no interface");
 	return 0;
 }

@@ -343,7 +343,7 @@ int main(void)
 	for (uint32_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
 		if (checks[i]() < 0) {
 			print("smpcheck: %s\n", names[i]);
-			verdict("smpcheck", cause, NULL);
+			verdict("smpcheck", cause);
 			return 1;
 		}
 	}

@@ -134,8 +134,8 @@ static int blk_run(uint32_t blk, const struct ingot_blk_req *req)
 static uint64_t classic_call(uint32_t op, uint64_t sector, uint64_t count, const void *data, uint64_t drive)
 {
 	uint64_t sectors = disk.blocks * disk.block_bytes / B_SECTOR;
-	struct ingot_blk_req req = { sector * B_SECTOR / disk.block_bytes, (uint32_t)(count * B_SECTOR / disk.block_bytes), op,
-		(void *)(uintptr_t)data, 0 };
+	uint64_t scale = B_SECTOR / disk.block_bytes;
+	struct ingot_blk_req req = { sector * scale, (uint32_t)(count * scale), op, (void *)(uintptr_t)data, 0 };
 	if (disk.fault == CLASSIC_NOTHING && !count)
 		return 1;
 	if (drive & 0xFF || !count)

@@ -34,11 +34,12 @@ static void format(void **state)
 {
 	(void)state;
 	assert_string_equal(formatted("%u %d %x %lx", 0u, -5, 0xABCDu, ~0ul), "0 -5 abcd ffffffffffffffff");
-	assert_string_equal(formatted("%lu|%ld", ~0ul, -0x7FFFFFFFFFFFFFFFl - 1), "18446744073709551615|-9223372036854775808");
+	assert_string_equal(formatted("%lu|%ld", ~0ul, -0x7FFFFFFFFFFFFFFFl - 1),
+		"18446744073709551615|-9223372036854775808");
 	assert_string_equal(formatted("[%5u][%05u][%-5s][%5s]%%", 42u, 42u, "ab", "cd"), "[   42][00042][ab   ][   cd]%");
 	assert_string_equal(formatted("%c%s", 'x', ""), "x");
-	assert_int_equal(strlen(formatted("%s%s", "0123456789012345678901234567890123456789", "0123456789012345678901234567")),
-		63);
+	assert_int_equal(strlen(formatted("%s%s", "0123456789012345678901234567890123456789",
+		"0123456789012345678901234567")), 63);
 }
 
 static void numbers(void **state)
@@ -84,6 +85,7 @@ static void pattern(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(format), cmocka_unit_test(numbers), cmocka_unit_test(pattern) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(format), cmocka_unit_test(numbers),
+		cmocka_unit_test(pattern) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -111,8 +111,8 @@ static void ping(void **state)
 
 static void dhcp(void **state)
 {
-	static const uint8_t options[] = { 53, 1, DHCP_OFFER, 0, 0, 1, 4, 255, 255, 255, 0, 3, 4, 10, 0, 2, 2, 54, 4, 10, 0, 2,
-		2, 255, 53, 1, 9 };
+	static const uint8_t options[] = { 53, 1, DHCP_OFFER, 0, 0, 1, 4, 255, 255, 255, 0, 3, 4, 10, 0, 2, 2, 54, 4, 10, 0,
+		2, 2, 255, 53, 1, 9 };
 	uint8_t frame[PACKET_FRAME_MAX] = { 0 }, *body = frame + PACKET_UDP_DATA;
 	struct packet packet;
 	struct lease lease, cut;
