@@ -14,7 +14,7 @@ extern const struct fixed {
 
 struct memory_state memory;
 uint64_t page_root;
-static uint8_t levels;		// of leaves: 2 without and 3 with pages of 1 GiB
+static uint8_t largest;		// size of the largest pages, as a power of two
 static uint64_t phys_limit;
 
 // ---- The map --------------------------------------------------------------------------------------------------
@@ -74,58 +74,48 @@ int memory_init(void)
 
 // ---- Page tables ------------------------------------------------------------------------------------------------
 
-static uint64_t entry_bytes(uint32_t level)
+// An entry that is no table becomes one: of 512 smaller pages with the same rights, or of nothing.  `shift` is that of
+// the entry's own size.
+static bool split(uint64_t *entry, uint32_t shift)
 {
-	return PAGE << 9 * level;
-}
-
-// An entry that is no table becomes one: of 512 smaller pages with the same rights, or of nothing.
-static uint64_t *table_of(uint64_t *entry, uint32_t level)
-{
-	uint64_t old = *entry, *table = (uint64_t *)(old & ADDRESS);
-	if ((old & (PRESENT | LARGE)) == PRESENT)
-		return table;
-	table = mem_alloc(PAGE, PAGE);
+	uint64_t old = *entry, *table = mem_alloc(PAGE, PAGE);
 	if (!table)
-		return NULL;
+		return false;
 	*entry = (uint64_t)table | MAP_WRITE | PRESENT;
-	if (level == 1)
+	if (shift == 21)
 		old &= ~LARGE;
-	for (uint32_t i = 0; old & PRESENT && i < 512; i++, old += entry_bytes(level - 1))
+	for (uint32_t i = 0; old & PRESENT && i < 512; i++, old += 1ul << (shift - 9))
 		table[i] = old;
-	return table;
+	return true;
 }
 
-// Entries of `table` for virt to end, where `rights` has the physical address of virt in it; 0 takes the range away.
-static bool map_level(uint64_t *table, uint32_t level, uint64_t virt, uint64_t end, uint64_t rights)
-{
-	uint64_t bytes = entry_bytes(level), next;
-	for (; table && virt < end; virt = next) {
-		uint64_t *entry = &table[virt >> (12 + 9 * level) & 511];
-		next = min_u64(ALIGN_DOWN(virt, bytes) + bytes, end);
-		if (level && (level > levels || next - virt < bytes || (rights & ADDRESS & (bytes - 1)) ||
-			      (*entry & (PRESENT | LARGE)) == PRESENT)) {	// smaller pages, or they are there already
-			if (!map_level(table_of(entry, level), level - 1, virt, next, rights))
-				return false;
-		} else {
-			*entry = rights && level ? rights | LARGE : rights;
-		}
-		if (rights)
-			rights += next - virt;
-	}
-	return table;
-}
-
-// Pages as large as the alignment of both addresses allows; `flags` 0 takes the range away.
+// Pages as large as the alignment of both addresses allows; `flags` 0 takes the range away.  False: no memory left.
 bool page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t flags)
 {
-	if (flags)
-		phys |= flags | PRESENT | (flags & MAP_EXEC ? 0 : NO_EXECUTE);
-	else
-		phys = 0;
-	bool done = map_level((uint64_t *)page_root, 3, virt, virt + bytes, phys);
+	uint64_t end = virt + bytes, size, leaf = phys | flags | PRESENT;
+	if (!(flags & MAP_EXEC))
+		leaf |= NO_EXECUTE;
+	for (; virt < end; virt += size, leaf += size) {
+		uint64_t *entry = (uint64_t *)page_root;
+		uint32_t shift = 48;
+		for (;;) {
+			shift -= 9;
+			size = 1ul << shift;
+			entry += virt >> shift & 511;
+			if (shift == 12)
+				break;
+			if ((*entry & (PRESENT | LARGE)) != PRESENT) {	// where there are smaller pages, go through them
+				if (shift <= largest && !((virt | leaf) & (size - PAGE)) && end - virt >= size)
+					break;
+				if (!split(entry, shift))
+					return false;
+			}
+			entry = (uint64_t *)(uint64_t)((uint32_t)*entry & ~0xFFFu);	// tables lie below 4 GiB
+		}
+		*entry = !flags ? 0 : shift == 12 ? leaf : leaf | LARGE;
+	}
 	__asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" ::: "rax", "memory");
-	return done;
+	return true;
 }
 
 void page_unmap(uint64_t virt, uint64_t bytes)
@@ -135,19 +125,19 @@ void page_unmap(uint64_t virt, uint64_t bytes)
 
 uint64_t page_lookup(uint64_t virt, uint64_t *bytes)
 {
-	const uint64_t *table = (const uint64_t *)page_root;
+	const uint64_t *entry = (const uint64_t *)page_root;
 	*bytes = 0;
 	if (((int64_t)virt >> 47) + 1ul > 1)	// not canonical
 		return 0;
-	for (uint32_t level = 3;; level--) {
-		uint64_t entry = table[virt >> (12 + 9 * level) & 511], inside = virt & (entry_bytes(level) - 1);
-		if (!(entry & PRESENT))
+	for (uint32_t shift = 39;; shift -= 9) {
+		uint64_t found = entry[virt >> shift & 511], inside = virt & ((1ul << shift) - 1);
+		if (!(found & PRESENT))
 			return 0;
-		if (!level || entry & LARGE) {
-			*bytes = entry_bytes(level) - inside;
-			return (entry & ADDRESS & ~(entry_bytes(level) - 1)) + inside;
+		if (shift == 12 || found & LARGE) {
+			*bytes = (1ul << shift) - inside;
+			return (found & ADDRESS) + inside;
 		}
-		table = (const uint64_t *)(entry & ADDRESS);
+		entry = (const uint64_t *)(uint64_t)((uint32_t)found & ~0xFFFu);
 	}
 }
 
@@ -169,7 +159,7 @@ static void must_map(uint64_t virt, uint64_t phys, uint64_t end, uint32_t flags)
 
 void page_init(void)
 {
-	levels = (cpu_id(0x80000001, 0).edx >> 26 & 1) + 1;
+	largest = cpu_id(0x80000001, 0).edx >> 26 & 1 ? 30 : 21;
 	phys_limit = 1ul << (cpu_id(0x80000008, 0).eax & 0xFF);
 	page_root = (uint64_t)must_alloc(PAGE, PAGE);
 	for (const struct fixed *fixed = page_fixed; fixed < page_fixed_end; fixed++)
@@ -225,9 +215,9 @@ void page_program(uint32_t flags)
 {
 	uint64_t tables = (4 + 3 * memory.free_count + (memory.ram_mib >> 10)) * PAGE;
 	mem_free(mem_alloc(tables, PAGE), tables);	// the heap grows if it must, and keeps what it got
-	for (uint32_t level = levels + 1; level--;)
+	for (uint32_t shift = largest; shift >= 12; shift -= 9)
 		for (uint32_t i = 0; i < memory.free_count; i++) {
-			uint64_t bytes = entry_bytes(level);
+			uint64_t bytes = 1ul << shift;
 			uint64_t base = ALIGN_UP(memory.free[i].base, bytes), end = ALIGN_DOWN(memory.free[i].end, bytes);
 			if (base >= end)
 				continue;
