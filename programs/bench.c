@@ -13,7 +13,7 @@
 INGOT_NEEDS(shutdown);
 
 static struct ingot_frame *frames[BURST];
-static uint8_t frame[FRAME_BYTES] = { 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, [12] = 0x88, [13] = 0xB5 };	// local experimental
+static uint8_t frame[FRAME_BYTES] = { 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, [12] = 0x88, [13] = 0xB5 };
 static uint8_t *data;
 static struct ingot_blk_info drive = { .size = sizeof(drive) };
 

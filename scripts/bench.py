@@ -17,8 +17,8 @@ SECONDS = 300
 
 def make(folder, config, program=""):
 	environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
-	subprocess.run(["make", "-C", ROOT, "build", f"O={folder}", f"CONFIG={config}", f"PROGRAM={program}", "PAYLOAD="],
-		env=environment, check=True)
+	subprocess.run(["make", "--no-print-directory", "-C", ROOT, "build", f"O={folder}",
+		f"CONFIG={config}", f"PROGRAM={program}", "PAYLOAD="], env=environment, check=True)
 
 
 def sizes(folder):
@@ -33,10 +33,10 @@ def calls(folder, boot):
 	"""`boot`: what QEMU starts from."""
 	line = qemu.machine("q35", memory="128M") + ["-icount", "shift=0,sleep=off", "-display", "none", "-serial", "stdio"]
 	line += boot + qemu.net() + qemu.disk(qemu.scratch_disk(folder))
-	output = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=True).stdout
-	rows = re.findall(r"bench: (.*): (\d+)", output)
+	result = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=True)
+	rows = re.findall(r"bench: (.*): (\d+)", result.stdout)
 	if not rows:
-		sys.exit(f"error: the program has measured nothing:\n{output}")
+		sys.exit(f"error: the program has measured nothing:\n{result.stdout}")
 	return dict(rows)
 
 

@@ -72,7 +72,8 @@ def choose_program(build):
 
 def run(*command):
 	"""Silent, unless it has something to say: not that Ninja had Meson look again."""
-	result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+	result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+		check=False)
 	if result.returncode or "warning" in result.stdout:
 		sys.stderr.write(result.stdout[max(0, result.stdout.find("FAILED: ")):])
 	if result.returncode:

@@ -118,7 +118,8 @@ class Config:
 		for number, sym, value in lines:
 			want = kconfiglib.unescape(value[1:-1]) if sym.type == kconfiglib.STRING else value
 			if sym.str_value != want:
-				errors.append(f"{shown(path)}:{number}: CONFIG_{sym.name}={value} has no effect: {self.overridden(sym)}")
+				errors.append(f"{shown(path)}:{number}: CONFIG_{sym.name}={value} has no effect: "
+					f"{self.overridden(sym)}")
 		if errors:
 			raise ConfigError("\n".join(errors))
 		self.save(name)
@@ -126,8 +127,8 @@ class Config:
 	@staticmethod
 	def overridden(sym):
 		if kconfiglib.expr_value(sym.rev_dep) and sym.str_value == "y":
-			return "selected by " + ", ".join(kconfiglib.expr_str(s) for s in kconfiglib.split_expr(sym.rev_dep, kconfiglib.OR)
-				if kconfiglib.expr_value(s)).replace(" && ", " with ")
+			selectors = [s for s in kconfiglib.split_expr(sym.rev_dep, kconfiglib.OR) if kconfiglib.expr_value(s)]
+			return "selected by " + ", ".join(map(kconfiglib.expr_str, selectors)).replace(" && ", " with ")
 		if not kconfiglib.expr_value(sym.direct_dep):
 			return f"it depends on {kconfiglib.expr_str(sym.direct_dep)}"
 		return f"it is {sym.str_value}"
@@ -145,7 +146,8 @@ class Config:
 		if self.dot_config.exists() and self.dot_config.read_text() != config:
 			self.dot_config.replace(self.build / ".config.old")
 		write_if_changed(self.dot_config, config)
-		write_if_changed(self.build / "generated" / "autoconf.h", self.kconf._autoconf_contents("// Generated from .config.\n"))
+		write_if_changed(self.build / "generated" / "autoconf.h",
+			self.kconf._autoconf_contents("// Generated from .config.\n"))
 		# The name gets a plus once somebody has changed the configuration by hand.
 		name = base if pure in (None, digest(config)) else base + "+"
 		write_if_changed(self.origin, f"name={name}\nbase={base}\npure={pure or digest(config)}\n")

@@ -52,7 +52,8 @@ def machine(name="q35", cores=1, memory="256M", accel="tcg", cpu=CPU):
 
 def boot_image(image):
 	"""The image as first disk: AHCI on q35, IDE on pc."""
-	return ["-drive", f"if=none,id=boot,format=raw,snapshot=on,file={escape(image)}", "-device", "ide-hd,drive=boot,bootindex=0"]
+	return ["-drive", f"if=none,id=boot,format=raw,snapshot=on,file={escape(image)}",
+		"-device", "ide-hd,drive=boot,bootindex=0"]
 
 
 def boot_pvh(kernel, program=None, arguments=""):
@@ -129,8 +130,8 @@ def debug(build):
 				break
 			signal.sigtimedwait([], 0.1)
 		try:
-			subprocess.run(["gdb", "-q", "-ex", f"target remote {socket}", "-ex", "hbreak kernel_main", build / "kernel.elf"],
-				check=False)
+			subprocess.run(["gdb", "-q", "-ex", f"target remote {socket}", "-ex", "hbreak kernel_main",
+				build / "kernel.elf"], check=False)
 		finally:
 			guest.terminate()
 	socket.unlink(missing_ok=True)
