@@ -113,11 +113,11 @@ class Machine:
 		if display:
 			self.command += ["-vga", "std"] if display is True else ["-vga", display]
 		self._boot_from(firmware, image, efi, kernel, module, append)
+		self.command += [str(argument) for argument in args]	# first: devices may sit on these
 		for number, disk in enumerate(disks):
 			self._disk(number, disk)
 		for number, net in enumerate(nets):
 			self._net(number, net)
-		self.command += [str(argument) for argument in args]
 		self._start(watch)
 
 	def _boot_from(self, firmware, image, efi, kernel, module, append):
@@ -199,7 +199,7 @@ class Machine:
 				self.process.wait(10)
 			except subprocess.TimeoutExpired:
 				self.process.kill()
-		if self.process:
+		if self.process and not self.process.stdout.closed:
 			self._take(0)
 			self.process.stdin.close()
 			self.process.stdout.close()
