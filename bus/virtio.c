@@ -213,7 +213,8 @@ void virtq_publish(struct virtq *vq)
 	barrier();
 	virtq_avail_index(vq) = now;
 	vq->notified = now;
-	virtq_used_event(vq) = vq->used_index - !vq->armed;	// an event just passed is 65535 buffers away
+	if (unlikely(vq->armed))
+		virtq_used_event(vq) = vq->used_index;
 	barrier_store_load();
 	if (vq->event_index ? (uint16_t)(now - virtq_avail_event(vq) - 1) >= (uint16_t)(now - before) :
 		virtq_used_flags(vq) & 1)	// v.2.7.9: VIRTQ_USED_F_NO_NOTIFY
@@ -237,4 +238,12 @@ bool virtq_reorder(struct virtq *vq)
 		}
 	}
 	return false;
+}
+
+void virtq_cancel(struct virtq *vq)
+{
+	for (uint32_t at = vq->used_index; at != vq->avail_index; at++)
+		vq->used[at & vq->mask] = vq->ring[at & vq->mask];
+	if (vq->desc)
+		virtq_used_index(vq) = vq->avail_index;
 }

@@ -32,7 +32,7 @@ struct virtq {
 	volatile void *doorbell;
 	uint32_t avail_index;		// free-running: next entry to publish; only 16 bits are seen by the device
 	uint32_t used_index;		// free-running: next entry to take back
-	uint16_t size, mask;		// entries, a power of two; size - 1
+	uint32_t size, mask;		// entries, a power of two; size - 1
 	uint16_t room;			// entries that there is memory for
 	uint16_t index;			// number of this queue
 	uint16_t notified;		// avail_index at the last notification
@@ -109,7 +109,7 @@ static inline bool virtio_has(const struct virtio_dev *vdev, uint32_t feature)
 	return vdev->features >> feature & 1;
 }
 
-// Makes the entries up to avail_index visible, moves the interrupt threshold, and rings the doorbell if the device asks
+// Makes the entries up to avail_index visible, asks for the next interrupt if the queue is armed, and rings the doorbell if the device asks
 // for it (v.2.7.10): once a burst.
 void virtq_publish(struct virtq *vq);
 
@@ -118,11 +118,14 @@ void virtq_publish(struct virtq *vq);
 bool virtq_reorder(struct virtq *vq);
 
 // The next buffer that the device has finished is the one whose number is in entry `used_index`.  False: see above.
-static inline bool virtq_match(struct virtq *vq)
+static inline __attribute__((always_inline)) bool virtq_match(struct virtq *vq)
 {
 	uint32_t slot = vq->used_index & vq->mask;
 	return likely((uint32_t)vq->used[slot] == vq->ring[slot]) || virtq_reorder(vq);
 }
+
+// The device has been reset: what it had counts as finished, in order, with a length of 0.
+void virtq_cancel(struct virtq *vq);
 
 // How many entries the device has finished and the driver has not taken back; the device's word for it.
 static inline uint32_t virtq_pending(const struct virtq *vq)

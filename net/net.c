@@ -23,11 +23,11 @@ static inline struct net_dev *net_find(uint32_t index)
 	return index < CLASS_MAX ? nets[index] : NULL;
 }
 
-// NULL if it isn't there or isn't started.
-static struct net_queue *net_queue(uint32_t index, uint32_t queue)
+// The interface if this queue of it is open.
+static inline __attribute__((always_inline)) struct net_dev *net_open_find(uint32_t index, uint32_t queue)
 {
 	struct net_dev *net = net_find(index);
-	return net && queue < net->info.queues_open ? net->queue[queue] : NULL;
+	return likely(net && queue < net->info.queues_open) ? net : NULL;
 }
 
 // ---- Frames --------------------------------------------------------------------------------------------------
@@ -101,53 +101,55 @@ void net_close(uint32_t index)
 
 // ---- The register interface ----------------------------------------------------------------------------------
 
-static bool net_send_copy(struct net_dev *net, struct net_queue *q, const void *data, uint64_t len)
-{
-	uint64_t flags = irq_save();	// a callback may send, too
-	bool sent = false;
-	lock_take(&net->lock);
-	if (unlikely(!net->copies.free))
-		net->tx(q, NULL, 0);
-	struct ingot_frame *frame = net->copies.free;
-	if (likely(frame)) {
-		uint64_t words = len / 8, rest = len % 8;
-		void *to = frame->data;
-		frame->length = len;
-		__asm__ volatile("rep movsq; mov %3, %%rcx; rep movsb" : "+D"(to), "+S"(data), "+c"(words) : "r"(rest) : "memory");
-		ingot_frame_get(&net->copies);
-		sent = net->tx(q, &frame, 1);
-		if (unlikely(!sent))
-			ingot_frame_put(frame);
-	}
-	lock_drop(&net->lock);
-	irq_restore(flags);
-	return sent;
-}
-
 void net_classic_tx(const void *data, uint64_t len, uint32_t index)
 {
-	struct net_queue *q = net_queue(index, 0);
+	struct net_dev *net = net_open_find(index, 0);
 	uint64_t end = 0;
-	if (!q)
+	if (!net)
 		return;
-	if (len - CLASSIC_LEAST <= CLASSIC_MOST - CLASSIC_LEAST)
-		do {
-			if (likely(net_send_copy(nets[index], q, data, len)))
-				return;
-			if (!end)
-				end = time_deadline(COPY_US);
-		} while (!time_passed(end));
+	struct net_queue *q = net->queue[0];
+	if (unlikely(len - CLASSIC_LEAST > CLASSIC_MOST - CLASSIC_LEAST)) {
+		q->stats.tx_errors++;
+		return;
+	}
+	for (;;) {
+		uint64_t flags = irq_save();	// a callback may send, too
+		uint32_t sent = 0;
+		lock_take(&net->lock);
+		struct ingot_frame *frame = ingot_frame_get(&net->copies);
+		if (likely(frame)) {
+			const void *from = data;
+			void *to = frame->data;
+			uint64_t words = len / 8;
+			frame->length = len;
+			__asm__ volatile("rep movsq; mov %3, %%ecx; and $7, %%ecx; rep movsb"
+				: "+D"(to), "+S"(from), "+c"(words) : "r"((uint32_t)len) : "memory");
+			sent = net->tx(q, &frame, 1);
+			if (unlikely(!sent))
+				ingot_frame_put(frame);
+		} else {
+			net->tx(q, NULL, 0);
+		}
+		lock_drop(&net->lock);
+		irq_restore(flags);
+		if (likely(sent))
+			return;
+		if (!end)
+			end = time_deadline(COPY_US);
+		else if (time_passed(end))
+			break;
+	}
 	q->stats.tx_errors++;
 }
 
 uint64_t net_classic_rx(uint32_t index, void **data)
 {
+	struct net_dev *net = net_open_find(index, 0);
 	struct ingot_frame *frame, *held;
-	if (!net_rx(index, 0, &frame, 1))
+	if (!net || !net->rx(net->queue[0], &frame, 1))
 		return 0;
-	struct net_queue *q = net_queue(index, 0);
-	held = q->held;
-	q->held = frame;
+	held = net->queue[0]->held;
+	net->queue[0]->held = frame;
 	if (likely(held))
 		ingot_frame_put(held);
 	*data = frame->data;
@@ -204,19 +206,23 @@ int net_stats(uint32_t index, struct ingot_net_stats *out)
 
 struct ingot_pool *net_pool(uint32_t index, uint32_t queue)
 {
-	return (struct ingot_pool *)net_queue(index, queue);	// its first member
+	struct net_dev *net = net_open_find(index, queue);
+	if (!net)
+		return NULL;
+	net->tx(net->queue[queue], NULL, 0);
+	return &net->queue[queue]->pool;
 }
 
 uint32_t net_tx(uint32_t index, uint32_t queue, struct ingot_frame *const *frames, uint32_t count)
 {
-	struct net_queue *q = net_queue(index, queue);
-	return q ? ((struct net_dev *)nets[index])->tx(q, frames, count) : 0;
+	struct net_dev *net = net_open_find(index, queue);
+	return net ? net->tx(net->queue[queue], frames, count) : 0;
 }
 
 uint32_t net_rx(uint32_t index, uint32_t queue, struct ingot_frame **frames, uint32_t max)
 {
-	struct net_queue *q = net_queue(index, queue);
-	return q ? ((struct net_dev *)nets[index])->rx(q, frames, max) : 0;
+	struct net_dev *net = net_open_find(index, queue);
+	return net ? net->rx(net->queue[queue], frames, max) : 0;
 }
 
 int net_promiscuous(uint32_t index, int on)

@@ -70,35 +70,34 @@ static inline struct vnet_pair *to_pair(struct net_queue *queue)
 
 // ---- Data path -----------------------------------------------------------------------------------------------
 
-// Takes back frames that are sent, or all that the device has been given (it has been reset).
-static void vnet_reclaim(struct virtq *vq, bool all)
+// Takes back frames that are sent.
+static void vnet_reclaim(struct virtq *vq)
 {
-	uint32_t count = vq->avail_index - vq->used_index;
-	if (!all) {
-		uint32_t sent = virtq_pending(vq);
-		if (sent > count)	// nonsense
-			return;
-		count = sent;
-	}
-	for (; count-- && (all || virtq_match(vq)); vq->used_index++)
-		ingot_frame_put(net_frame(vq->desc[vq->ring[vq->used_index & vq->mask]].phys + HEADER));
+	uint32_t sent = virtq_pending(vq), mask = vq->mask;
+	if (sent > vq->avail_index - vq->used_index)	// nonsense
+		return;
+	for (; sent && virtq_match(vq); sent--)
+		ingot_frame_put(net_frame(vq->desc[vq->ring[vq->used_index++ & mask]].phys + HEADER));
 }
 
 static uint32_t vnet_tx(struct net_queue *queue, struct ingot_frame *const *frames, uint32_t count)
 {
 	struct virtq *vq = &to_pair(queue)->tx;
-	vnet_reclaim(vq, false);
-	uint32_t at = vq->avail_index, room = vq->used_index + vq->size - at;
+	if (virtq_pending(vq))
+		vnet_reclaim(vq);
+	uint32_t at = vq->avail_index, room = vq->used_index + vq->size - at, mask = vq->mask;
+	struct virtq_desc *desc = vq->desc;
+	const uint16_t *ring = vq->ring;
 	uint64_t bytes = 0;
 	if (count > room)
 		count = room;
 	if (!count)
 		return 0;
-	queue->stats.tx_frames += count;
-	for (const uint32_t end = at + count; at != end; at++) {
+	const uint32_t end = at + count;
+	do {
 		struct ingot_frame *frame = *frames++;
 		uint64_t *header = (uint64_t *)((char *)frame + NET_DATA - HEADER);
-		struct virtq_desc *to = &vq->desc[vq->ring[at & vq->mask]];
+		struct virtq_desc *to = desc + ring[at & mask];
 		header[0] = 0;
 		*(uint32_t *)(header + 1) = 0;
 		if (unlikely(frame->flags & INGOT_TX_CSUM)) {
@@ -108,67 +107,78 @@ static uint32_t vnet_tx(struct net_queue *queue, struct ingot_frame *const *fram
 		to->phys = (uintptr_t)header;
 		bytes += frame->length;
 		to->len = frame->length + HEADER;
-	}
+	} while (++at != end);
 	vq->avail_index = at;
+	queue->stats.tx_frames += count;
 	queue->stats.tx_bytes += bytes;
 	virtq_publish(vq);
 	return count;
 }
 
-// The ring is always full: a frame is handed out only if another takes its place.
-static uint32_t vnet_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
+static uint32_t vnet_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t max);
+
+// What comes next is not a good frame in its turn: brings the right one there, or gives the device a bad one back.
+static bool vnet_rx_odd(struct net_queue *queue, struct virtq *vq)
+{
+	uint32_t slot = vq->used_index & vq->mask;
+	if ((uint32_t)vq->used[slot] != vq->ring[slot])
+		return virtq_reorder(vq);
+	queue->stats.rx_dropped++;
+	vq->used_index++;
+	vq->avail_index++;
+	return true;
+}
+
+// The ring is always full: a frame is handed out only if another takes its place.  `max` frames are there.
+static __attribute__((noinline)) uint32_t vnet_rx_burst(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
 {
 	struct virtq *vq = &to_pair(queue)->rx;
-	uint32_t pending = virtq_pending(vq), count = 0;
-	if (max > pending)
-		max = pending;
 	if (unlikely(max > queue->pool.available)) {
-		vnet_reclaim(&to_pair(queue)->tx, false);
+		vnet_reclaim(&to_pair(queue)->tx);
 		if (max > queue->pool.available)
 			max = queue->pool.available;
 	}
-	if (!max)
-		return 0;
 	struct ingot_frame *spare = queue->pool.free;
+	struct virtq_desc *desc = vq->desc;
+	const uint16_t *ring = vq->ring;
+	volatile uint64_t *used = vq->used;
 	uint64_t bytes = 0;
-	uint32_t at = vq->used_index, limit = vq->desc->len - HEADER - FRAME_LEAST;
+	uint32_t at = vq->used_index, mask = vq->mask, count = 0, limit = desc->len - HEADER - FRAME_LEAST;
 	for (; count < max; count++, at++) {
 		// One comparison for both: the number is the expected one, the length lies between a frame's least and most.
-		uint32_t slot = at & vq->mask, id = vq->ring[slot];
-		uint64_t used = vq->used[slot] - id;
-		used = (used >> 32 | used << 32) - (HEADER + FRAME_LEAST);
-		if (unlikely(used > limit))
+		uint64_t id = ring[at & mask], len = used[at & mask] - id;
+		len = (len >> 32 | len << 32) - (HEADER + FRAME_LEAST);
+		if (unlikely(len > limit))
 			break;
-		struct virtq_desc *desc = &vq->desc[id];
-		struct ingot_frame *frame = net_frame(desc->phys + HEADER);
-		desc->phys = (uintptr_t)spare + NET_DATA - HEADER;
+		struct ingot_frame *frame = net_frame(desc[id].phys + HEADER);
+		desc[id].phys = (uintptr_t)spare + NET_DATA - HEADER;
 		spare = spare->next;
-		frame->length = used + FRAME_LEAST;
-		bytes += used + FRAME_LEAST;
+		len += FRAME_LEAST;
+		frame->length = len;
+		bytes += len;
 		frame->flags = 0;
-		if (unlikely(*(const uint8_t *)(frame->data - HEADER) & (HDR_F_NEEDS_CSUM | HDR_F_DATA_VALID)))
+		if (unlikely(*((const uint8_t *)frame + NET_DATA - HEADER) & (HDR_F_NEEDS_CSUM | HDR_F_DATA_VALID)))
 			frame->flags = INGOT_RX_CSUM_GOOD;
 		frames[count] = frame;
 	}
+	if (unlikely(!count))
+		return max && vnet_rx_odd(queue, vq) ? vnet_rx(queue, frames, max) : 0;
 	vq->used_index = at;
-	if (unlikely(!count)) {
-		if ((uint32_t)vq->used[at & vq->mask] != vq->ring[at & vq->mask]) {
-			if (!virtq_reorder(vq))
-				return 0;
-		} else {	// the device has the same frame again
-			queue->stats.rx_dropped++;
-			vq->used_index++;
-			vq->avail_index++;
-		}
-		return vnet_rx(queue, frames, max);
-	}
+	vq->avail_index += count;
 	queue->pool.free = spare;
 	queue->pool.available -= count;
 	queue->stats.rx_frames += count;
 	queue->stats.rx_bytes += bytes;
-	vq->avail_index += count;
 	virtq_publish(vq);
 	return count;
+}
+
+static uint32_t vnet_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
+{
+	uint32_t pending = virtq_pending(&to_pair(queue)->rx);
+	if (max > pending)
+		max = pending;
+	return max ? vnet_rx_burst(queue, frames, max) : 0;
 }
 
 // ---- Control path --------------------------------------------------------------------------------------------
@@ -216,8 +226,10 @@ static void vnet_stop(struct net_dev *net)
 	virtio_reset(to_vnet(net)->vdev);
 	for (uint32_t i = 0; i < net->info.queues; i++) {
 		struct vnet_pair *pair = to_pair(net->queue[i]);
-		vnet_reclaim(&pair->tx, true);
-		vnet_reclaim(&pair->rx, true);
+		virtq_cancel(&pair->tx);
+		vnet_reclaim(&pair->tx);
+		virtq_cancel(&pair->rx);
+		vnet_reclaim(&pair->rx);
 	}
 }
 

@@ -55,8 +55,9 @@ struct vblk_queue {
 	struct virtq vq;
 	struct vblk *disk;
 	struct virtq_desc *table;	// CHAIN for each slot: `chains`, or in the ring itself
-	uint32_t depth;			// slots in use; 0: the device is dead
+	uint32_t depth;			// slots in use
 	uint32_t shift;			// from descriptor numbers to slots
+	bool dead;			// the device has been given up
 	struct vblk_slot slots[RING];
 	struct virtq_desc chains[RING * CHAIN];
 };
@@ -79,9 +80,9 @@ static int vblk_submit(void *queue, const struct ingot_blk_req *req)
 	struct vblk_queue *q = queue;
 	struct virtq *vq = &q->vq;
 	struct vblk *disk = q->disk;
+	if (unlikely(q->dead))
+		return E_IO;
 	if (vq->avail_index - vq->used_index >= q->depth) {
-		if (!q->depth)
-			return E_IO;
 		virtq_publish(vq);
 		return E_AGAIN;
 	}
@@ -137,7 +138,8 @@ static uint32_t vblk_poll(void *queue, struct ingot_blk_done *done, uint32_t max
 		uint8_t status = slot->status;
 		vq->ring[(vq->used_index + q->depth) & vq->mask] = id;
 		done->tag = slot->tag;
-		done->status = status == STATUS_OK ? E_OK : status == STATUS_UNSUPPORTED ? E_NOTSUP : E_IO;
+		done->status = status == STATUS_OK ? E_OK : status == STATUS_UNSUPPORTED ? E_NOTSUP :
+			status == STATUS_NONE ? E_TIMEOUT : E_IO;
 	}
 	return count;
 }
@@ -146,8 +148,11 @@ static uint32_t vblk_poll(void *queue, struct ingot_blk_done *done, uint32_t max
 static void vblk_recover(struct blk_dev *blk)
 {
 	virtio_reset(to_vblk(blk)->vdev);
-	for (uint32_t i = 0; i < blk->info.queues; i++)
-		((struct vblk_queue *)blk->queue[i])->depth = 0;
+	for (uint32_t i = 0; i < blk->info.queues; i++) {
+		struct vblk_queue *q = blk->queue[i];
+		q->dead = true;
+		virtq_cancel(&q->vq);
+	}
 }
 
 static const struct blk_ops vblk_ops = { .recover = vblk_recover };
