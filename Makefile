@@ -12,7 +12,7 @@ ifneq ($(origin CC),default)
 export CC
 endif
 
-.PHONY: build run image size test test-long bench check debug menuconfig oldconfig savedefconfig clean help
+.PHONY: build run image size test test-long bench check where debug menuconfig oldconfig savedefconfig clean help
 .DEFAULT_GOAL := image
 
 TOOLS := build
@@ -51,6 +51,9 @@ check:
 	$S/setup build run test
 	$S/lint.py
 
+where:
+	$S/where.py $(DIR) $(AT)
+
 %_defconfig:
 	$S/setup build
 	$S/kconfig.py $(DIR) defconfig $*
@@ -70,6 +73,7 @@ help:
 #:   image (default)  build the kernel and DIR/ingot.img (BIOS and UEFI), DIR/BOOTX64.EFI, DIR/kernel.bin, DIR/kernel.elf
 #:   run              boot the image in QEMU on this terminal; Ctrl-A X leaves
 #:   debug            the same, stopped, with gdb attached
+#:   where AT=ADDRESS  the function and line of an address; without AT, of those in a panic report on standard input
 #:   size             bytes of each driver, folder and function
 #:   test             all tests
 #:   test-long        and those that take minutes
