@@ -6,6 +6,7 @@
 
 static const struct acpi_header *tables[TABLES];
 static uint32_t table_count;
+struct acpi_fadt fadt;
 
 static bool sum_is_zero(const void *from, size_t len)
 {
@@ -28,17 +29,18 @@ static bool map(uint64_t phys, uint64_t bytes)
 	return true;
 }
 
-static void add(uint64_t phys)
+// Returns the table, or NULL.
+static const struct acpi_header *add(uint64_t phys)
 {
 	const struct acpi_header *table = (const struct acpi_header *)phys;
 	if (!phys || phys >> 46 || table_count == TABLES || !map(phys, sizeof(*table)))
-		return;
+		return NULL;
 	uint32_t length = table->length;
 	if (length < sizeof(*table) || length > TABLE_LIMIT || !map(phys, length) || !sum_is_zero(table, length)) {
 		log("acpi: table at %lx is damaged\n", phys);
-		return;
+		return NULL;
 	}
-	tables[table_count++] = table;
+	return tables[table_count++] = table;
 }
 
 // a.5.2.5.1: the RSDP lies in the first KiB of the EBDA or in the BIOS's ROM, on a 16-byte boundary.
@@ -47,12 +49,11 @@ static bool is_rsdp(uint64_t phys)
 	return !memcmp((const void *)phys, "RSD PTR ", 8) && sum_is_zero((const void *)phys, 20);
 }
 
-static uint64_t find_rsdp(uint64_t from, uint64_t end)
+static void find_rsdp(uint32_t from, uint32_t end)
 {
-	for (; from < end; from += 16)
+	for (; !boot.rsdp && from < end; from += 16)
 		if (is_rsdp(from))
-			return from;
-	return 0;
+			boot.rsdp = from;
 }
 
 // While the loader's page tables are on: later page 0 is gone, and with it the pointer to the EBDA.
@@ -60,11 +61,9 @@ void acpi_find(void)
 {
 	uint32_t bda = 0x40E;
 	__asm__("" : "+r"(bda));	// an address that the compiler must not reason about
-	uint64_t ebda = (uint64_t)*(const uint16_t *)(uint64_t)bda << 4;
-	if (!boot.rsdp && ebda)
-		boot.rsdp = find_rsdp(ebda, ebda + 1024);
-	if (!boot.rsdp)
-		boot.rsdp = find_rsdp(0xE0000, 0x100000);
+	uint32_t ebda = *(const uint16_t *)(uint64_t)bda << 4;
+	find_rsdp(ebda, ebda + 1024);
+	find_rsdp(0xE0000, 0x100000);
 }
 
 void acpi_init(void)
@@ -75,19 +74,16 @@ void acpi_init(void)
 		boot.rsdp = 0;
 		return;
 	}
-	bool wide = *(const uint8_t *)(rsdp + 15) >= 2 && *(const uint64_t *)(rsdp + 24);	// revision, XSDT
-	add(wide ? *(const uint64_t *)(rsdp + 24) : *(const uint32_t *)(rsdp + 16));
-	if (!table_count)
+	uint64_t xsdt = *(const uint8_t *)(rsdp + 15) < 2 ? 0 : *(const uint64_t *)(rsdp + 24);	// from revision 2 on
+	const struct acpi_header *root = add(xsdt ? xsdt : *(const uint32_t *)(rsdp + 16));
+	if (!root)
 		return;
-	const struct acpi_header *root = tables[--table_count];
-	uint32_t width = wide ? 8 : 4;
-	for (uint32_t at = sizeof(*root); at + width <= root->length; at += width) {
-		uint64_t phys = 0;
-		memcpy(&phys, (const char *)root + at, width);
-		add(phys);
-	}
-	uint64_t dsdt = fadt_field(FADT_X_DSDT, 8);
-	add(dsdt ? dsdt : fadt_field(FADT_DSDT, 4));
+	for (uint32_t at = sizeof(*root), width = xsdt ? 8 : 4; at + width <= root->length; at += width)
+		add(xsdt ? *(const uint64_t *)((const char *)root + at) : *(const uint32_t *)((const char *)root + at));
+	const struct acpi_header *table = acpi_table("FACP", 0);
+	if (table)
+		memcpy(&fadt, table, min_u64(table->length, sizeof(fadt)));
+	add(fadt.x_dsdt ? fadt.x_dsdt : fadt.dsdt);
 }
 
 const struct acpi_header *acpi_table(const char *signature, uint32_t index)
@@ -105,9 +101,4 @@ uint64_t acpi_field(const char *signature, uint32_t offset, uint32_t bytes)
 	if (table && offset + bytes <= table->length)
 		memcpy(&value, (const char *)table + offset, bytes);
 	return value;
-}
-
-uint64_t fadt_field(uint32_t offset, uint32_t bytes)
-{
-	return acpi_field("FACP", offset, bytes);
 }

@@ -7,36 +7,39 @@
 #define MSR_APIC_BASE 0x1B
 #define BASE_ENABLE 0x800
 #define BASE_X2APIC 0x400
+#define LAPIC_PHYS 0xFEE00000u		// nobody moves it: messages of devices go there, too
 
-#define REG_ID 0x20
-#define REG_EOI 0xB0
-#define REG_SPURIOUS 0xF0
-#define REG_ICR 0x300
-#define REG_ICR_HIGH 0x310
-#define REG_LVT_TIMER 0x320
-#define REG_LVT_LINT0 0x350
-#define REG_TIMER_INITIAL 0x380
-#define REG_TIMER_CURRENT 0x390
-#define REG_TIMER_DIVIDE 0x3E0
+// Numbers of registers: 16 bytes each in memory, one MSR each.
+#define MSR_X2APIC 0x800
+#define REG_ID 0x02
+#define REG_EOI 0x0B
+#define REG_SPURIOUS 0x0F
+#define REG_ICR 0x30
+#define REG_ICR_HIGH 0x31
+#define REG_LVT_TIMER 0x32
+#define REG_LVT_LINT0 0x35
+#define REG_TIMER_INITIAL 0x38
+#define REG_TIMER_CURRENT 0x39
+#define REG_TIMER_DIVIDE 0x3E
 #define ICR_PENDING 0x1000
 #define LVT_MASKED 0x10000
 
 static volatile uint8_t *lapic;		// NULL: x2APIC
-static uint64_t timer_khz;
+static uint64_t timer_scale;		// ticks = ns * timer_scale >> 32
 
 static uint32_t reg_read(uint32_t reg)
 {
 	if (CONFIG_ON(CORE_X2APIC) && !lapic)
-		return msr_read(0x800 + reg / 16);
-	return mmio_read32(lapic + reg);
+		return msr_read(MSR_X2APIC + reg);
+	return mmio_read32(lapic + 16 * reg);
 }
 
 static void reg_write(uint32_t reg, uint32_t value)
 {
 	if (CONFIG_ON(CORE_X2APIC) && !lapic)
-		msr_write(0x800 + reg / 16, value);
+		msr_write(MSR_X2APIC + reg, value);
 	else
-		mmio_write32(lapic + reg, value);
+		mmio_write32(lapic + 16 * reg, value);
 }
 
 void apic_eoi(void)
@@ -53,11 +56,12 @@ uint32_t apic_self(void)
 void apic_ipi(uint32_t apic_id, uint32_t command)
 {
 	if (CONFIG_ON(CORE_X2APIC) && !lapic) {
-		msr_write(0x800 + REG_ICR / 16, (uint64_t)apic_id << 32 | command);
+		__asm__ volatile("wrmsr" :: "c"(MSR_X2APIC + REG_ICR), "a"(command), "d"(apic_id) : "memory");
 		return;
 	}
 	uint64_t flags = irq_save();
-	mmio_wait32(lapic + REG_ICR, ICR_PENDING, 0, 1000);
+	for (uint32_t reads = 100000; reads-- && reg_read(REG_ICR) & ICR_PENDING;)
+		;		// the last one takes a few microseconds, a read at least 10 ns
 	reg_write(REG_ICR_HIGH, apic_id << 24);
 	reg_write(REG_ICR, command);
 	irq_restore(flags);
@@ -70,7 +74,7 @@ void apic_enable(void)
 	if (CONFIG_ON(CORE_X2APIC) && cpu_id(1, 0).ecx >> 21 & 1)
 		base |= BASE_X2APIC;
 	else if (!lapic)
-		lapic = mem_map_device(base & 0xFFFFFFFFFF000, PAGE);
+		lapic = mem_map_device(LAPIC_PHYS, PAGE);
 	msr_write(MSR_APIC_BASE, base);
 	reg_write(REG_LVT_LINT0, LVT_MASKED);
 	reg_write(REG_SPURIOUS, 0x100 | VECTOR_SPURIOUS);
@@ -78,106 +82,100 @@ void apic_enable(void)
 	reg_write(REG_LVT_TIMER, VECTOR_TIMER);
 }
 
-// Counts down from the top between the two calls, which are `ns` apart.
+// Counts down from the top between the two calls, which are `ns` apart: too short to reach the end.
 void apic_timer_calibrate(bool start, uint32_t ns)
 {
-	uint32_t ticks = ~reg_read(REG_TIMER_CURRENT);
-	reg_write(REG_LVT_TIMER, start ? LVT_MASKED : VECTOR_TIMER);
-	reg_write(REG_TIMER_INITIAL, start ? ~0u : 0);
 	if (!start)
-		timer_khz = ticks * 1000000ul / ns;
+		timer_scale = ((uint64_t)~reg_read(REG_TIMER_CURRENT) << 32) / ns;
+	reg_write(REG_TIMER_INITIAL, start ? ~0u : 0);
 }
 
+// 1 to 2^32 - 1 ticks.  A longer wait is armed again when it ends.
 void apic_timer_arm(uint64_t ns)
 {
-	uint64_t ticks = min_u64(ns, 1000000000) * timer_khz / 1000000;	// a longer wait is armed again when it ends
-	reg_write(REG_TIMER_INITIAL, max_u64(min_u64(ticks, ~0u), 1));
+	reg_write(REG_TIMER_INITIAL, (min_u64(ns, 1 << 29) * timer_scale >> 32) | 1);
 }
 
 // ---- I/O APICs --------------------------------------------------------------------------------------------------
 
-#define IOAPIC_SELECT 0
 #define IOAPIC_WINDOW 0x10
 #define IOAPIC_VERSION 1
 #define IOAPIC_ENTRY 0x10
 #define ENTRY_MASKED 0x10000u
-#define ENTRY_LEVEL 0x8000u
-#define ENTRY_LOW 0x2000u
-
-static uint32_t ioapic_access(const struct madt_ioapic *ioapic, uint32_t reg, const uint32_t *value)
-{
-	volatile uint8_t *base = (volatile uint8_t *)(uint64_t)ioapic->address;
-	mmio_write32(base + IOAPIC_SELECT, reg);
-	if (!value)
-		return mmio_read32(base + IOAPIC_WINDOW);
-	mmio_write32(base + IOAPIC_WINDOW, *value);
-	return 0;
-}
+#define ENTRY_FLAGS(flags) ((flags) << 12)	// where the MADT has polarity and trigger (a.5.2.12.5: bits 1 and 3)
+#define LEVEL_LOW 0xAu
+#define ALL_LINES (~0u)
 
 const void *madt_entry(uint8_t type, uint32_t index)
 {
 	const struct acpi_header *madt = acpi_table("APIC", 0);
-	uint32_t at = 44;	// a.5.2.12
-	while (madt && at + 2 <= madt->length) {
-		const uint8_t *entry = (const uint8_t *)madt + at;
-		if (entry[1] < 2 || at + entry[1] > madt->length)
-			break;
+	if (!madt)
+		return NULL;
+	const uint8_t *entry = (const uint8_t *)madt + 44, *end = (const uint8_t *)madt + madt->length;	// a.5.2.12
+	for (; end - entry >= 2 && entry[1] >= 2 && entry[1] <= end - entry; entry += entry[1])
 		if (entry[0] == type && entry[1] >= 8 && !index--)
 			return entry;
-		at += entry[1];
-	}
 	return NULL;
+}
+
+static void ioapic_write(volatile uint8_t *base, uint32_t reg, uint32_t value)
+{
+	mmio_write32(base, reg);
+	mmio_write32(base + IOAPIC_WINDOW, value);
+}
+
+static int set_entries(uint32_t line, uint32_t low, uint32_t apic_id)
+{
+	const struct madt_ioapic *ioapic;
+	int rc = E_NODEV;
+	for (uint32_t i = 0; (ioapic = madt_entry(MADT_IOAPIC, i)); i++) {
+		volatile uint8_t *base = mem_map_device(ioapic->address, PAGE);
+		if (!base)
+			continue;
+		mmio_write32(base, IOAPIC_VERSION);
+		uint32_t last = mmio_read32(base + IOAPIC_WINDOW) >> 16 & 0xFF;
+		for (uint32_t pin = 0; pin <= last; pin++) {
+			if (line != ALL_LINES && line != ioapic->first_gsi + pin)
+				continue;
+			ioapic_write(base, IOAPIC_ENTRY + 2 * pin, ENTRY_MASKED);
+			ioapic_write(base, IOAPIC_ENTRY + 2 * pin + 1, apic_id << 24);
+			ioapic_write(base, IOAPIC_ENTRY + 2 * pin, low);
+			rc = E_OK;
+		}
+	}
+	return rc;
 }
 
 // The PIC is masked: it would raise vectors of exceptions.  So is what the firmware left open in the I/O APICs.
 void ioapic_init(void)
 {
-	const struct madt_ioapic *ioapic;
 	pio_write8(0x21, 0xFF);
 	pio_write8(0xA1, 0xFF);
-	for (uint32_t i = 0; (ioapic = madt_entry(MADT_IOAPIC, i)); i++) {
-		if (!mem_map_device(ioapic->address, PAGE))
-			continue;
-		uint32_t last = ioapic_access(ioapic, IOAPIC_VERSION, NULL) >> 16 & 0xFF, masked = ENTRY_MASKED;
-		for (uint32_t pin = 0; pin <= last; pin++)
-			ioapic_access(ioapic, IOAPIC_ENTRY + 2 * pin, &masked);
-	}
+	set_entries(ALL_LINES, ENTRY_MASKED, 0);
 }
 
-static int write_entry(uint32_t line, uint32_t kind, uint32_t low, uint32_t apic_id)
+static int set_line(uint32_t line, uint32_t kind, uint32_t low, uint32_t apic_id)
 {
 	const struct madt_override *override;
-	const struct madt_ioapic *ioapic;
-	uint32_t flags = kind == IRQ_LEVEL_LOW ? 0xF : 0;
-	for (uint32_t i = 0; kind == IRQ_ISA && (override = madt_entry(MADT_OVERRIDE, i)); i++)
-		if (override->source == line) {
-			line = override->gsi;
-			flags = override->flags;
-			break;
-		}
-	if ((flags & 3) == 3)
-		low |= ENTRY_LOW;
-	if ((flags & 0xC) == 0xC)
-		low |= ENTRY_LEVEL;
-	for (uint32_t i = 0; (ioapic = madt_entry(MADT_IOAPIC, i)); i++) {
-		uint32_t pin = line - ioapic->first_gsi;
-		if (pin > (ioapic_access(ioapic, IOAPIC_VERSION, NULL) >> 16 & 0xFF))
-			continue;
-		uint32_t high = apic_id << 24, masked = ENTRY_MASKED;
-		ioapic_access(ioapic, IOAPIC_ENTRY + 2 * pin, &masked);
-		ioapic_access(ioapic, IOAPIC_ENTRY + 2 * pin + 1, &high);
-		ioapic_access(ioapic, IOAPIC_ENTRY + 2 * pin, &low);
-		return E_OK;
+	uint32_t flags = LEVEL_LOW;
+	if (kind == IRQ_ISA) {
+		flags = 0;
+		for (uint32_t i = 0; (override = madt_entry(MADT_OVERRIDE, i)); i++)
+			if (override->source == line) {
+				line = override->gsi;
+				flags = override->flags & LEVEL_LOW;
+				break;
+			}
 	}
-	return E_NODEV;
+	return set_entries(line, low | ENTRY_FLAGS(flags), apic_id);
 }
 
 int irq_route(uint32_t line, uint32_t kind, int vector)
 {
-	return write_entry(line, kind, vector, cpus[irq_cpu(vector)].apic_id);
+	return set_line(line, kind, vector, irq_target(vector));
 }
 
 void irq_mask(uint32_t line, uint32_t kind)
 {
-	write_entry(line, kind, ENTRY_MASKED, 0);
+	set_line(line, kind, ENTRY_MASKED, 0);
 }

@@ -51,7 +51,7 @@ static void info_processor(struct info *info)
 	info->boot_apic_id = cpus[0].apic_id;
 	info->mhz = time_khz() / 1000;
 	info->cores = smp_cores;
-	info->cores_listed = smp_stacks_count;
+	info->cores_listed = smp_listed;
 	uint32_t bits = cpu_id(0x80000008, 0).eax;
 	info->phys_bits = bits;
 	info->virt_bits = bits >> 8;
@@ -60,7 +60,7 @@ static void info_processor(struct info *info)
 	info->huge_pages = cpu_id(0x80000001, 0).edx >> 26 & 1;
 	info->x2apic = cpu_id(1, 0).ecx >> 21 & 1;
 	uint8_t *id = info->apic_ids;
-	for (uint32_t i = 0; i < smp_stacks_count; i++)
+	for (uint32_t i = 0; i < smp_listed; i++)
 		if (cpus[i].state)
 			*id++ = cpus[i].apic_id;
 }
@@ -96,7 +96,7 @@ static void info_firmware(struct info *info)
 		info->segments = min_u64((mcfg->length - 44) / 16, 32);
 		memcpy(info->pcie, (const char *)mcfg + 44, info->segments * 16);
 	}
-	info->boot_flags = fadt_field(FADT_BOOT_FLAGS, 2);
+	info->boot_flags = fadt.boot_flags;
 	info->mode = boot.mode == BOOT_UEFI ? 'U' : 'B';
 	info->tsc_start = boot.tsc_start;
 	info->tsc_end = boot_tsc;

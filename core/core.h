@@ -77,7 +77,7 @@ void apic_ipi(uint32_t apic_id, uint32_t command);
 #define IPI_START 0x4600u
 void apic_timer_arm(uint64_t ns);		// one shot on this core
 void apic_timer_calibrate(bool start, uint32_t ns);
-uint32_t irq_cpu(int vector);			// the core that a vector was given to
+uint32_t irq_target(int vector);		// APIC id of the core that a vector was given to
 
 struct madt_ioapic {		// a.5.2.12.3
 	uint8_t type, length, id, reserved;
@@ -116,29 +116,29 @@ struct cpu {
 	uint32_t drop;			// RESET: leave what you do
 	void (*work)(void *arg);	// entered when not NULL
 	void *arg;
-	uint64_t stack;			// top
-	uint8_t *xsave;
+	uint64_t stack;			// top, and behind it what XSAVE writes
 	struct timer_user timer;
 	struct tss tss;
-	uint64_t pad[5];
+	uint64_t pad[10];
 };
-_Static_assert(sizeof(struct cpu) == 224, "a multiple of 16: smp_cpu() and entry.S");
+_Static_assert(sizeof(struct cpu) == 256, "cheap to index");
 enum { CPU_ABSENT, CPU_IDLE, CPU_BUSY };
-extern struct cpu *cpus;
-extern uint32_t smp_cores;	// that run; smp_stacks_count has those that the firmware names
-extern uint32_t smp_busy;	// cores that have work, the boot core counted
+#define CPU_MAX (CONFIG_ON(CORE_SMP) ? 256 : 1)
+extern struct cpu cpus[CPU_MAX];
+extern uint32_t smp_listed;	// cores that the firmware names
+extern uint32_t smp_cores;	// that run
+extern uint32_t smp_busy;	// that have work, the boot core counted
 extern uint32_t cpu_xsave;	// XSAVE is on
 struct cpu *smp_cpu(void);	// of the calling core
-void cpu_paging(uint64_t root);
-void cpu_setup(struct cpu *cpu, uint64_t stack);	// control registers, descriptor tables, APIC
-void cpu_prepare(uint32_t count);	// memory for `count` cores
-uint32_t smp_list(struct cpu *list, uint32_t max);
+void cpu_paging(uint64_t root);	// control registers
+void cpu_setup(struct cpu *cpu, uint32_t stack);	// descriptor tables
+void cpu_prepare(void);		// memory for all cores
+void smp_list(void);
 void smp_init(void);
 int smp_start(uint32_t core, void (*fn)(void *arg), void *arg);
-extern uint32_t smp_stacks_count, smp_stack_stride;
-extern uint64_t smp_stacks;
-extern struct gate *irq_table;
-#define CORE_STACK (STACK_BYTES + PAGE)	// of work, and the idle loop's frame
+#define CORE_STACKS 0x18000u	// bytes for all stacks of one core; trampoline.S
+extern uint32_t smp_stacks;	// top of the first core's
+extern uint64_t gdt[], irq_table[];
 int smp_set(uint64_t code, uint64_t apic_id);	// b_system SMP_SET
 void smp_reset(void);
 void smp_stop(void);		// panic: the other cores halt
@@ -147,19 +147,29 @@ int cpu_hypervisor(void);
 
 // ---- Others ----
 void acpi_find(void);
-uint64_t fadt_field(uint32_t offset, uint32_t bytes);	// a.5.2.9
-#define FADT_DSDT 40
-#define FADT_SMI_CMD 48
-#define FADT_ACPI_ENABLE 52
-#define FADT_PM1A_CNT 64
-#define FADT_PM1B_CNT 68
-#define FADT_PM_TIMER 76
-#define FADT_BOOT_FLAGS 109
-#define FADT_FLAGS 112
-#define FADT_RESET_REG 116
-#define FADT_RESET_VALUE 128
-#define FADT_X_DSDT 140
-#define FADT_SLEEP_CONTROL 244
+struct acpi_gas {		// a.5.2.3.2
+	uint8_t space, width, offset, access;
+	uint64_t address;
+} __attribute__((packed));
+struct acpi_fadt {		// a.5.2.9
+	struct acpi_header header;
+	uint32_t facs, dsdt;
+	uint32_t reserved0;
+	uint32_t smi_cmd;
+	uint8_t acpi_enable, reserved1[11];
+	uint32_t pm1a_cnt, pm1b_cnt, pm2_cnt, pm_timer;
+	uint8_t reserved2[29];
+	uint16_t boot_flags;
+	uint8_t reserved3;
+	uint32_t flags;
+	struct acpi_gas reset_reg;
+	uint8_t reset_value, reserved4[11];
+	uint64_t x_dsdt;
+	uint8_t reserved5[96];
+	struct acpi_gas sleep_control;
+} __attribute__((packed));
+_Static_assert(offsetof(struct acpi_fadt, boot_flags) == 109 && sizeof(struct acpi_fadt) == 256, "FADT");
+extern struct acpi_fadt fadt;	// zeroes where the table is shorter, or isn't there
 void acpi_init(void);
 void time_init(void);
 uint32_t time_khz(void);	// of the time-stamp counter

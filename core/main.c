@@ -42,9 +42,11 @@ static void cores_start(void)
 {
 	irq_init();
 	apic_enable();
-	cpu_prepare(CONFIG_ON(CORE_SMP) ? smp_list(NULL, 256) : 1);
+	cpus[0].apic_id = apic_self();
+	cpus[0].state = CPU_BUSY;
 	if (CONFIG_ON(CORE_SMP))
-		smp_list(cpus, 256);
+		smp_list();
+	cpu_prepare();
 	cpu_setup(&cpus[0], smp_stacks);
 	ioapic_init();
 	time_init();

@@ -48,12 +48,12 @@ static int get_memory(struct ingot_memory *out)
 
 static int core_busy(uint32_t core)
 {
-	return core < smp_stacks_count && cpus[core].state == CPU_BUSY;
+	return core < smp_listed && cpus[core].state == CPU_BUSY;
 }
 
 static uint32_t core_apic_id(uint32_t core)
 {
-	return core < smp_stacks_count ? cpus[core].apic_id : ~0u;
+	return core < smp_listed ? cpus[core].apic_id : ~0u;
 }
 
 void copy_name(char *to, const char *from, uint32_t room)

@@ -3,6 +3,7 @@
 #include <mmio.h>
 
 #define TRAMPOLINE 0x8000ul
+#define INIT_US 10u
 #define START_US 200u		// between the start-up IPIs
 #define ONLINE_US 200000u	// a core that has not come by then is given up
 #define DROP_US 100000u		// RESET waits so long for a core to leave the kernel
@@ -12,112 +13,104 @@ extern const char trampoline[], trampoline_end[], trampoline_root[];
 void system_smp_lock(void), system_smp_lock_end(void);
 extern char __text_start[], __text_end[];
 
-uint32_t smp_ticket;
-static uint32_t online;
+uint32_t smp_ticket = 1;
 static bool mwait, stopping;
 
 // ---- What another core does -----------------------------------------------------------------------------------
 
+// Done with what it had, or just come.
 static void idle(struct cpu *cpu) __attribute__((noreturn));
 static void idle(struct cpu *cpu)
 {
 	for (;;) {
-		__asm__ volatile("cli");
-		if (!__atomic_load_n(&cpu->work, __ATOMIC_ACQUIRE)) {
+		cpu->work = NULL;
+		if (__atomic_exchange_n(&cpu->state, CPU_IDLE, __ATOMIC_ACQ_REL) == CPU_BUSY)
+			__atomic_sub_fetch(&smp_busy, 1, __ATOMIC_RELAXED);
+		for (;;) {
+			__asm__ volatile("cli");
+			if (__atomic_load_n(&cpu->work, __ATOMIC_ACQUIRE))
+				break;
 			if (mwait)	// an interrupt ends it too, and so does a store to work
 				__asm__ volatile("monitor; sti; mwait" :: "a"(&cpu->work), "c"(0), "d"(0) : "memory");
 			else
 				__asm__ volatile("sti; hlt" ::: "memory");
-			continue;
 		}
 		run_on_stack(cpu->work, cpu->arg, NULL, (void *)cpu->stack);
-		cpu->work = NULL;
-		__atomic_sub_fetch(&smp_busy, 1, __ATOMIC_RELAXED);
-		__atomic_store_n(&cpu->state, CPU_IDLE, __ATOMIC_RELEASE);
 	}
 }
 
-static struct cpu *find(uint32_t apic_id)
+static struct cpu *find(uint64_t apic_id)
 {
-	for (uint32_t i = 0; i < smp_stacks_count; i++)
-		if (cpus[i].apic_id == apic_id)
-			return &cpus[i];
+	for (struct cpu *cpu = cpus; cpu < cpus + smp_listed; cpu++)
+		if (cpu->apic_id == apic_id)
+			return cpu;
 	return NULL;
 }
 
 // From the trampoline, on the stack that its ticket gave it.
-void core_main(uint64_t stack) __attribute__((noreturn));
-void core_main(uint64_t stack)
+void core_main(uint32_t stack) __attribute__((noreturn));
+void core_main(uint32_t stack)
 {
+	cpu_paging(page_root);
 	apic_enable();
 	struct cpu *cpu = find(apic_self());
 	if (!cpu)
 		halt();
 	cpu_setup(cpu, stack);
-	__atomic_store_n(&cpu->state, CPU_IDLE, __ATOMIC_RELEASE);
-	__atomic_add_fetch(&online, 1, __ATOMIC_RELEASE);
 	idle(cpu);
 }
 
 // ---- Start --------------------------------------------------------------------------------------------------------
 
-static void wait_online(uint32_t want, uint32_t us)
+// To the other cores that have come, or to those that have not.
+static void send_all(uint32_t command, bool come)
+{
+	for (struct cpu *cpu = cpus; cpu < cpus + smp_listed; cpu++)
+		if ((cpu->state != CPU_ABSENT) == come && cpu != smp_cpu())
+			apic_ipi(cpu->apic_id, command);
+}
+
+// Waits until all have come; the boot core is one of them.
+static void start(uint32_t command, uint32_t us)
 {
 	uint64_t deadline = time_deadline(us);
-	while (__atomic_load_n(&online, __ATOMIC_ACQUIRE) < want && !time_passed(deadline))
-		;
+	send_all(command, false);
+	do {
+		smp_cores = 0;
+		for (uint32_t i = 0; i < smp_listed; i++)
+			smp_cores += __atomic_load_n(&cpus[i].state, __ATOMIC_ACQUIRE) != CPU_ABSENT;
+	} while (smp_cores < smp_listed && !time_passed(deadline));
 }
 
-static void send_all(uint32_t command)
+// The enabled entries of the MADT (a.5.2.12.2, 5.2.12.12), behind the boot core.
+void smp_list(void)
 {
-	for (uint32_t i = 1; i < smp_stacks_count; i++)
-		if (!cpus[i].state)
-			apic_ipi(cpus[i].apic_id, command);
-}
-
-// The enabled entries of the MADT (a.5.2.12.2, 5.2.12.12), behind the boot core.  Returns how many there are, at most
-// `max`; the ids go to `list` if it isn't NULL.
-uint32_t smp_list(struct cpu *list, uint32_t max)
-{
-	uint32_t count = 1, self = apic_self();
 	const uint8_t *entry;
 	for (uint8_t type = MADT_LAPIC; type <= MADT_X2APIC; type += MADT_X2APIC)
 		for (uint32_t i = 0; (entry = madt_entry(type, i)); i++) {
 			uint32_t id = type ? *(const uint32_t *)(entry + 4) : entry[3];
-			if (!(entry[type ? 8 : 4] & 1) || id == self || count == max || (list && find(id)))
+			if (!(entry[type ? 8 : 4] & 1) || smp_listed == CPU_MAX || find(id))
 				continue;
-			if (list) {
-				list[count].apic_id = id;
-				smp_stacks_count = count + 1;
-			}
-			count++;
+			cpus[smp_listed].index = smp_listed;
+			cpus[smp_listed++].apic_id = id;
 		}
-	return count;
 }
 
 void smp_init(void)
 {
-	uint32_t listed = smp_stacks_count, others = listed - 1;
-	if (!others)
+	if (smp_listed == 1)
 		return;
 	memcpy((void *)TRAMPOLINE, trampoline, trampoline_end - trampoline);
 	*(uint32_t *)(TRAMPOLINE + (trampoline_root - trampoline)) = page_root;
 	page_map(TRAMPOLINE, TRAMPOLINE, PAGE, MAP_EXEC);
 	mwait = cpu_id(1, 0).ecx >> 3 & 1 && !cpu_hypervisor();
-	smp_ticket = 1;
-	send_all(IPI_INIT);
-	time_delay_us(10);
-	send_all(IPI_START | TRAMPOLINE >> 12);
-	wait_online(others, START_US);
-	if (online < others)
-		send_all(IPI_START | TRAMPOLINE >> 12);
-	wait_online(others, ONLINE_US);
-	for (uint32_t i = 1; i < listed; i++)
+	start(IPI_INIT, INIT_US);
+	start(IPI_START | TRAMPOLINE >> 12, START_US);
+	start(IPI_START | TRAMPOLINE >> 12, ONLINE_US);
+	for (uint32_t i = 0; i < smp_listed; i++)
 		if (!cpus[i].state)
 			log("core with APIC id %u does not answer\n", cpus[i].apic_id);
-		else
-			smp_cores++;
-	log("cores: %u of %u started\n", smp_cores, listed);
+	log("cores: %u of %u started\n", smp_cores, smp_listed);
 }
 
 // ---- Work ---------------------------------------------------------------------------------------------------------
@@ -139,14 +132,14 @@ static int give(struct cpu *cpu, void (*fn)(void *), void *arg)
 int smp_set(uint64_t code, uint64_t apic_id)
 {
 	struct cpu *cpu = find(apic_id);
-	if (!cpu || apic_id >> 32)
+	if (!cpu)
 		return E_NODEV;
 	return code & 15 ? E_INVAL : give(cpu, (void (*)(void *))code, NULL);
 }
 
 int smp_start(uint32_t core, void (*fn)(void *arg), void *arg)
 {
-	return core < smp_stacks_count ? give(&cpus[core], fn, arg) : E_NODEV;
+	return core < smp_listed ? give(&cpus[core], fn, arg) : E_NODEV;
 }
 
 // ---- RESET and panic: non-maskable, since the program may have switched interrupts off -----------------------------
@@ -154,11 +147,7 @@ int smp_start(uint32_t core, void (*fn)(void *arg), void *arg)
 static void idle_again(void)
 {
 	struct cpu *cpu = smp_cpu();
-	cpu->work = NULL;
 	cpu->timer.fn = NULL;
-	if (cpu->state == CPU_BUSY)
-		__atomic_sub_fetch(&smp_busy, 1, __ATOMIC_RELAXED);
-	__atomic_store_n(&cpu->state, CPU_IDLE, __ATOMIC_RELEASE);
 	idle(cpu);
 }
 
@@ -178,31 +167,26 @@ void smp_nmi(struct trap *trap)
 	if (!drop)
 		panic_trap(trap);
 	__atomic_store_n(&cpu->drop, 0, __ATOMIC_RELEASE);	// answered: the next one may be sent
-	if (cpu->state != CPU_BUSY || drop == 1)
-		if (inside(trap->rip, __text_start, __text_end) &&
-		    !inside(trap->rip, system_smp_lock, system_smp_lock_end))
-			return;
+	if ((cpu->state != CPU_BUSY || drop == 1) && inside(trap->rip, __text_start, __text_end) &&
+	    !inside(trap->rip, system_smp_lock, system_smp_lock_end))
+		return;
 	apic_eoi();			// it may have been in a callback
 	trap->rip = (uint64_t)idle_again;
-	trap->rsp = cpu->stack + 128;
+	trap->rsp = cpu->stack + PAGE - 8;
 	trap->rflags = 2;
 }
 
 void smp_reset(void)
 {
-	for (uint32_t i = 0; i < smp_stacks_count; i++) {
-		struct cpu *cpu = &cpus[i];
+	for (struct cpu *cpu = cpus + 1; cpu < cpus + smp_listed; cpu++) {
 		uint64_t deadline = time_deadline(DROP_US);
-		if (i == smp_self() || !i)
-			continue;
-		while (cpu->state == CPU_BUSY) {
-			uint64_t answer = time_deadline(ANSWER_US);
-			cpu->drop = time_passed(deadline) ? 2 : 1;
+		while (cpu->state == CPU_BUSY && cpu != smp_cpu()) {
+			uint64_t answer = time_deadline(DROP_US);
+			cpu->drop = time_passed(deadline) + 1;
 			apic_ipi(cpu->apic_id, IPI_NMI);
 			// One at a time: an NMI that came late would find no reason for it, and panic.
-			while (__atomic_load_n(&cpu->drop, __ATOMIC_ACQUIRE))
-				if (time_passed(answer))
-					return;
+			while (__atomic_load_n(&cpu->drop, __ATOMIC_ACQUIRE) && !time_passed(answer))
+				;
 		}
 	}
 }
@@ -210,7 +194,5 @@ void smp_reset(void)
 void smp_stop(void)
 {
 	stopping = true;
-	for (uint32_t i = 0; i < smp_stacks_count; i++)
-		if (cpus[i].state && i != smp_self())
-			apic_ipi(cpus[i].apic_id, IPI_NMI);
+	send_all(IPI_NMI, true);
 }

@@ -79,7 +79,7 @@ static uint64_t reference_start(uint32_t *mask)
 		if (period)
 			return 1000000000000000ul / period;
 	}
-	reference = fadt_field(FADT_PM_TIMER, 4);	// a.4.8.3.3: 24 or 32 bits
+	reference = fadt.pm_timer;	// a.4.8.3.3: 24 or 32 bits
 	*mask = 0xFFFFFF;
 	if (reference)
 		return 3579545;

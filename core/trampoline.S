@@ -1,58 +1,43 @@
 // Where the other cores start: copied to TRAMPOLINE, entered there in real mode by the start-up IPI, all cores at
-// once.  Straight to long mode with the kernel's own page tables, then to core_entry on a stack of their own.
+// once; interrupts are off and DS is 0 (Intel SDM vol. 3, table 9-1).  Straight to long mode with the kernel's own page
+// tables and descriptors, then to core_main on a stack of their own.
 	.section .rodata.trampoline, "a"
 	.set TRAMPOLINE, 0x8000
+	.set CORE_STACKS, 0x18000	// core.h
 	.set here, trampoline - TRAMPOLINE
 	.global trampoline, trampoline_end
 	.code16
 trampoline:
-	cli
-	xor %ax, %ax
-	mov %ax, %ds
-	lgdtl gdt_pointer - here
+	lgdt gdt_pointer - here
 	mov $0x20, %eax			// CR4.PAE
 	mov %eax, %cr4
-	mov page_root - here, %eax
+	.global trampoline_root
+	.set trampoline_root, . + 2
+	mov $0x12345678, %eax		// filled in: physical address of the top page table
 	mov %eax, %cr3
 	mov $0xC0000080, %ecx		// EFER: LME, NXE
 	rdmsr
 	or $0x900, %ax
 	wrmsr
-	mov %cr0, %eax
-	or $0x80010001, %eax		// PG, WP, PE
-	and $0x9FFFFFFF, %eax		// caches on
+	mov $0x80010033, %eax		// PG, WP, NE, ET, MP, PE
 	mov %eax, %cr0
-	ljmpl $8, $1f - here
+	ljmp $8, $1f - here
 	.code64
-1:	mov $0x10, %eax
-	mov %eax, %ds
-	mov %eax, %es
-	mov %eax, %ss
-	mov $1, %eax			// a ticket: the how-manieth core am I
+1:	mov $1, %eax			// a ticket: the how-manieth core am I
 	lock xadd %eax, smp_ticket
-	cmp smp_stacks_count, %eax
+	cmp smp_listed, %eax
 	jae 2f				// too late, the kernel has given up waiting: sleep for good
-	imul smp_stack_stride, %eax
-	add smp_stacks, %rax
-	mov %rax, %rsp
-	mov %rax, %rdi			// core_main(stack)
-	mov $core_main, %eax
+	imul $CORE_STACKS, %eax, %edi
+	add smp_stacks, %edi
+	mov %edi, %esp
+	mov $core_main, %eax		// core_main(stack)
 	call *%rax
 2:	cli
 	hlt
 	jmp 2b
-	.balign 8
-gdt:	.quad 0				// the accessed bits are set: the page is not writable
-	.quad 0x00AF9B000000FFFF	// accessed, both: the page is read-only to the CPU, too
-	.quad 0x00CF93000000FFFF
 gdt_pointer:
-	.word . - gdt - 1
-	.long gdt - here
-	.balign 4
-	.global trampoline_root
-trampoline_root:
-page_root:
-	.long 0				// physical address of the top page table
+	.word 15
+	.long gdt
 trampoline_end:
 
 	.section .note.GNU-stack, "", @progbits
