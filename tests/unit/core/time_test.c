@@ -4,14 +4,14 @@
 #include <fake.h>
 
 uint64_t boot_tsc;
-struct cpu *cpus;
+struct acpi_fadt fadt;
 static struct cpu cpu;
 static struct cpuid leaves[4];		// 0, 0x15, 0x40000000, 0x40000001
 static uint32_t hypervisor_khz, timer_ns;
 static bool hypervisor;
 static struct kvm_clock clock_page;
 static uint64_t clock_msr;
-static uint64_t hpet_address, pm_port;
+static uint64_t hpet_address;
 static uint32_t hpet[64];
 
 struct cpu *smp_cpu(void)
@@ -44,12 +44,6 @@ uint64_t acpi_field(const char *signature, uint32_t offset, uint32_t bytes)
 	(void)signature;
 	(void)bytes;
 	return offset == 44 ? hpet_address : 0;
-}
-
-uint64_t fadt_field(uint32_t offset, uint32_t bytes)
-{
-	(void)bytes;
-	return offset == FADT_PM_TIMER ? pm_port : 0;
 }
 
 static struct cpuid id_of(uint32_t leaf, uint32_t subleaf)
@@ -113,7 +107,7 @@ static void start(void)
 	memset(&clock_page, 0, sizeof(clock_page));
 	hypervisor = false;
 	hypervisor_khz = 0;
-	hpet_address = pm_port = clock_msr = 0;
+	hpet_address = fadt.pm_timer = clock_msr = 0;
 	fake_cpuid = id_of;
 	fake_msr_write = clock_write;
 	scale = 1ul << 32;
@@ -190,7 +184,7 @@ static void against_pm_timer(void **state)
 	struct fake_pio dev = { .base = 0x608, .count = 4, .read = pm_read };
 	(void)state;
 	start();
-	pm_port = 0x608;
+	fadt.pm_timer = 0x608;
 	fake_pio_add(&dev);
 	fake_tick_ns = 100;
 	fake_now_ns = 0xFFFFFF / 3579545. * 1e9 - 40000;	// it wraps in the middle
@@ -224,7 +218,7 @@ static void no_timer(void **state)
 	struct fake_pio dev = { .base = 0x608, .count = 4, .read = stopped_read };
 	(void)state;
 	start();
-	pm_port = 0x608;
+	fadt.pm_timer = 0x608;
 	fake_pio_add(&dev);
 	time_init();
 	assert_true(fake_logged("no timer answers"));
