@@ -33,9 +33,10 @@ print:
 	jmp	1b
 2:	jmp	*B_OUTPUT
 
-// RAX = number
+// RAX = number; its digits are made on the stack, since the code of an ELF program can't be written to
 print_number:
-	lea	digits_end(%rip), %rsi
+	sub	$24, %rsp
+	lea	24(%rsp), %rsi
 	mov	$10, %edi
 	xor	%ecx, %ecx
 1:	xor	%edx, %edx
@@ -46,11 +47,11 @@ print_number:
 	inc	%ecx
 	test	%rax, %rax
 	jnz	1b
-	jmp	*B_OUTPUT
+	call	*B_OUTPUT
+	add	$24, %rsp
+	ret
 
 hello:	.asciz	"Hello from Ingot: assembly, "
 cores:	.asciz	" cores, "
 memory:	.asciz	" MiB\n"
-digits:	.skip	20
-digits_end:
 	.section .note.GNU-stack, "", @progbits
