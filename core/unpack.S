@@ -5,6 +5,15 @@
 	.set HERE, 0x100000
 	.set AWAY, 0x1A0000
 
+	.macro bit			// the next one, in CF
+	add %bl, %bl
+	jnz 0f
+	mov (%rsi), %bl
+	inc %rsi
+	adc %bl, %bl
+0:
+	.endm
+
 	.text
 	.code64
 start:	jmp 1f
@@ -16,8 +25,10 @@ tag:	.long 0				// and this was added
 	mov $HERE, %esi
 	mov $AWAY, %edi
 	mov bytes - start(%rsi), %ecx
+	shr $3, %ecx
+	inc %ecx
 	cld
-	rep movsb
+	rep movsq
 	lea unpack - start + AWAY, %eax
 	jmp *%rax
 
@@ -29,12 +40,12 @@ unpack:	mov $packed - start + AWAY, %esi
 	jmp next
 literal:
 	movsb
-next:	call bit
+next:	bit
 	jc literal
 	mov $1, %eax
-2:	call bit
+2:	bit
 	adc %eax, %eax
-	call bit
+	bit
 	jnc 2b
 	xor %ecx, %ecx
 	sub $3, %eax
@@ -45,15 +56,15 @@ next:	call bit
 	test %eax, %eax
 	jz done
 	movslq %eax, %rbp
-same:	call bit
+same:	bit
 	adc %ecx, %ecx
-	call bit
+	bit
 	adc %ecx, %ecx
 	jnz 4f
 	inc %ecx
-3:	call bit
+3:	bit
 	adc %ecx, %ecx
-	call bit
+	bit
 	jnc 3b
 	add $2, %ecx
 4:	cmp $-0xD00, %rbp
@@ -63,12 +74,6 @@ same:	call bit
 	rep movsb
 	pop %rsi
 	jmp next
-bit:	add %bl, %bl
-	jnz 5f
-	mov (%rsi), %bl
-	inc %rsi
-	adc %bl, %bl
-5:	ret
 
 // Calls were packed with their target's place in the image, highest byte first, so that those of one routine are alike.
 done:	mov $HERE, %ebx
