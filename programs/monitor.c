@@ -405,7 +405,8 @@ static void execute(char *line)
 int main(void)
 {
 	static struct editor editor;
-	print("%s monitor, %u cores. Commands: help\n", ingot->kernel, ingot->core_count());
+	uint32_t cores = ingot->core_count();
+	print("%s monitor, %u core%s. Commands: help\n", ingot->kernel, cores, cores == 1 ? "" : "s");
 	for (;;) {
 		read_line(&editor);
 		execute(editor.line);
