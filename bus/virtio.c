@@ -244,6 +244,7 @@ void virtq_cancel(struct virtq *vq)
 {
 	for (uint32_t at = vq->used_index; at != vq->avail_index; at++)
 		vq->used[at & vq->mask] = vq->ring[at & vq->mask];
+	vq->notified = vq->avail_index;	// no doorbell any more
 	if (vq->desc)
 		virtq_used_index(vq) = vq->avail_index;
 }

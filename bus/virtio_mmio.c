@@ -100,17 +100,20 @@ static void virtio_mmio_arguments(const char *text)
 // Looks for the name and, behind it, for the encodings of its two resources.
 static void virtio_mmio_acpi(const struct acpi_header *table)
 {
+	struct dword {
+		uint32_t value;
+	} __attribute__((packed));
 	const char *at = (const char *)(table + 1), *end = (const char *)table + table->length;
 	uint32_t phys = 0;
 	bool named = false;
-	for (; end - at >= 12; at++) {
-		uint32_t head = *(const uint32_t *)at & 0xFFFFFF;
+	for (; end - at >= 9; at++) {
+		uint32_t head = ((const struct dword *)at)->value & 0xFFFFFF;
 		if (!memcmp(at, "LNRO0005", 8)) {
 			named = true;
 		} else if (named && head == RES_MEMORY) {
-			phys = *(const uint32_t *)(at + 4);
+			phys = ((const struct dword *)(at + 4))->value;
 		} else if (phys && head == RES_INTERRUPT) {
-			virtio_mmio_slot(phys, *(const uint32_t *)(at + 5));
+			virtio_mmio_slot(phys, ((const struct dword *)(at + 5))->value);
 			phys = named = 0;
 		}
 	}

@@ -27,10 +27,9 @@
 #define CONFIG_MTU VIRTIO_FIELD(F_MTU, 10, 2)
 #define CONFIG_SPEED VIRTIO_FIELD(F_SPEED_DUPLEX, 12, 4)
 
-// The header in front of each frame (v.5.1.6): flags, then what is 0 without segmentation, then the place of the
-// checksum.  It lies in the frame's headroom, in one piece with the frame.
+// The header in front of each frame (v.5.1.6): flags, what is 0 without segmentation, the place of the checksum in bytes
+// 6 to 9, 0.  It lies in the frame's headroom, in one piece with the frame.
 #define HEADER 12
-#define HDR_CSUM_START_SHIFT 48
 #define HDR_F_NEEDS_CSUM 1
 #define HDR_F_DATA_VALID 2
 #define FRAME_LEAST 14
@@ -96,13 +95,13 @@ static uint32_t vnet_tx(struct net_queue *queue, struct ingot_frame *const *fram
 	const uint32_t end = at + count;
 	do {
 		struct ingot_frame *frame = *frames++;
-		uint64_t *header = (uint64_t *)((char *)frame + NET_DATA - HEADER);
+		uint32_t *header = (uint32_t *)((char *)frame + NET_DATA - HEADER);
 		struct virtq_desc *to = desc + ring[at & mask];
-		header[0] = 0;
-		*(uint32_t *)(header + 1) = 0;
+		header[0] = header[1] = header[2] = 0;
 		if (unlikely(frame->flags & INGOT_TX_CSUM)) {
-			header[0] = HDR_F_NEEDS_CSUM | (uint64_t)frame->csum_start << HDR_CSUM_START_SHIFT;
-			*(uint32_t *)(header + 1) = frame->csum_offset;
+			header[0] = HDR_F_NEEDS_CSUM;
+			header[1] = (uint32_t)frame->csum_start << 16;
+			header[2] = frame->csum_offset;
 		}
 		to->phys = (uintptr_t)header;
 		bytes += frame->length;
@@ -317,13 +316,15 @@ static void vnet_free(struct vnet *nic)
 static int vnet_probe(struct device *dev, const struct dev_id *row)
 {
 	struct virtio_dev *vdev = to_virtio(dev);
-	int rc = virtio_start(vdev, WANTED);
-	(void)row;
-	if (rc != E_OK)
-		return rc;
 	struct vnet *nic = kzalloc(sizeof(*nic));
+	(void)row;
 	if (!nic)
 		return E_NOMEM;
+	int rc = virtio_start(vdev, WANTED);
+	if (rc != E_OK) {
+		kfree(nic, sizeof(*nic));
+		return rc;
+	}
 	struct net_dev *net = &nic->net;
 	uint32_t pairs = virtio_config(vdev, CONFIG_PAIRS, 1);
 	nic->vdev = vdev;

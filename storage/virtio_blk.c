@@ -206,13 +206,15 @@ static void vblk_free(struct vblk *disk)
 static int vblk_probe(struct device *dev, const struct dev_id *row)
 {
 	struct virtio_dev *vdev = to_virtio(dev);
-	int rc = virtio_start(vdev, WANTED);
-	(void)row;
-	if (rc != E_OK)
-		return rc;
 	struct vblk *disk = kzalloc(sizeof(*disk));
+	(void)row;
 	if (!disk)
 		return E_NOMEM;
+	int rc = virtio_start(vdev, WANTED);
+	if (rc != E_OK) {
+		kfree(disk, sizeof(*disk));
+		return rc;
+	}
 	struct blk_dev *blk = &disk->blk;
 	struct ingot_blk_info *info = &blk->info;
 	dev->drvdata = disk;

@@ -29,7 +29,6 @@ static void starts(void **state)
 		assert_int_equal(virtio_start(&far->vdev, 0), E_OK);	// again: nothing is left of it
 		assert_int_equal(far->vdev.features, 1ul << VIRTIO_F_VERSION_1);
 		assert_int_equal(far->resets, 2);
-		free(far);
 	}
 }
 
@@ -49,7 +48,6 @@ static void refuses(void **state)
 	far->vdev.common = NULL;
 	assert_int_equal(virtio_start(&far->vdev, 0), E_NOTSUP);
 	assert_true(fake_logged("legacy only"));
-	free(far);
 }
 
 static void queues(void **state)
@@ -78,7 +76,6 @@ static void queues(void **state)
 		assert_int_equal(FAR_AVAIL(&far->queue[0])[0], 1);
 		assert_int_equal(fake_alloc_live, 1);
 		virtio_queue_free(&vq);
-		free(far);
 	}
 }
 
@@ -91,7 +88,6 @@ static void doorbell_out_of_bounds(void **state)
 	assert_int_equal(virtio_start(&far->vdev, 0), E_OK);
 	assert_int_equal(virtio_queue(&far->vdev, 0, 16, &vq), E_INVAL);
 	virtio_queue_free(&vq);
-	free(far);
 }
 
 static void configuration(void **state)
@@ -106,7 +102,6 @@ static void configuration(void **state)
 	assert_int_equal(virtio_config(&far->vdev, VIRTIO_FIELD(4, 4, 4), 9), 9);	// not negotiated
 	far->vdev.bytes[VIRTIO_CONFIG] = 7;
 	assert_int_equal(virtio_config(&far->vdev, VIRTIO_FIELD(3, 4, 4), 9), 9);
-	free(far);
 }
 
 // ---- Rings ---------------------------------------------------------------------------------------------------
@@ -154,7 +149,6 @@ static void wraps(void **state)
 			}
 	}
 	virtio_queue_free(&vq);
-	free(far);
 }
 
 static void notifies(void **state)
@@ -182,7 +176,6 @@ static void notifies(void **state)
 	virtq_publish(&vq);		// nothing new
 	assert_int_equal(q->notified, 2);
 	virtio_queue_free(&vq);
-	free(far);
 
 	vq = (struct virtq){ 0 };
 	far = ring_new(&vq, 16, 0);
@@ -195,7 +188,6 @@ static void notifies(void **state)
 	virtq_publish(&vq);
 	assert_int_equal(q->notified, 1);
 	virtio_queue_free(&vq);
-	free(far);
 }
 
 static void hostile_numbers(void **state)
@@ -226,7 +218,6 @@ static void hostile_numbers(void **state)
 	for (; virtq_pending(&vq); vq.used_index++)
 		assert_true(virtq_match(&vq));
 	virtio_queue_free(&vq);
-	free(far);
 }
 
 // ---- PCI -----------------------------------------------------------------------------------------------------
@@ -365,7 +356,6 @@ static void finds_structures(void **state)
 	drv->remove(&pci.dev);
 	assert_int_equal(removed, 1);
 	assert_int_equal(enabled, 0);
-	free(on_bus);
 }
 
 static void transitional_and_legacy(void **state)
@@ -395,7 +385,6 @@ static void transitional_and_legacy(void **state)
 	pci_device(&pci, 0x1041, 0);
 	fake_alloc_fail_at = fake_alloc_count + 1;
 	assert_int_equal(drv->probe(&pci.dev, drv->ids), E_NOMEM);
-	free(on_bus);
 }
 
 static uint32_t fired;
@@ -437,7 +426,6 @@ static void pci_interrupts(void **state)
 		virtio_queue_free(&vq);
 		vq = (struct virtq){ 0 };
 		drv->remove(&pci.dev);
-		free(on_bus);
 	}
 }
 
@@ -562,7 +550,6 @@ static void mmio_interrupts(void **state)
 	assert_int_equal(virtio_irq(&far->vdev, &vq, handler, &by, 0), E_NOMEM);
 	assert_false(vq.armed);
 	virtio_queue_free(&vq);
-	free(far);
 }
 
 int main(void)
