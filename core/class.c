@@ -22,7 +22,7 @@ int class_add(struct device *dev, const char *class, void **table, void *owner, 
 	return index;
 }
 
-uint32_t class_count(void *const *table)
+__attribute__((noinline)) uint32_t class_count(void *const *table)
 {
 	uint32_t count = CLASS_MAX;
 	while (count && !table[count - 1])

@@ -25,6 +25,9 @@ struct classic_calls {
 };
 extern struct classic_calls classic;
 
+// Gives a program as much of `all` as its own, maybe older structure holds; both begin with their size.  (CORE_NATIVE)
+int give_info(void *out, const void *all, uint32_t bytes);
+
 // net/net.c, if CONFIG_NET
 void net_classic_tx(const void *frame, uint64_t len, uint32_t net);
 uint64_t net_classic_rx(uint32_t net, void **frame);

@@ -185,9 +185,7 @@ int net_info(uint32_t index, struct ingot_net_info *out)
 	uint32_t speed = net->ops->link(net);
 	net->info.link = speed != 0;
 	net->info.speed = speed == 1 ? 0 : speed;
-	net->info.size = min_u64(out->size, sizeof(*out));
-	memcpy(out, &net->info, net->info.size);
-	return E_OK;
+	return give_info(out, &net->info, sizeof(*out));
 }
 
 int net_stats(uint32_t index, struct ingot_net_stats *out)

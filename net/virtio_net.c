@@ -334,7 +334,7 @@ static int vnet_probe(struct device *dev, const struct dev_id *row)
 	net->ops = &vnet_ops;
 	net->dev = dev;
 	net->mtu_max = virtio_config(vdev, CONFIG_MTU, 0xFFFF);
-	net->info.queues = clamp_u32(pairs, 1, clamp_u32(smp_count(), 1, NET_QUEUES));
+	net->info.queues = clamp_u32(pairs, 1, smp_count() < NET_QUEUES ? smp_count() : NET_QUEUES);
 	if ((~vdev->features & (BIT(F_CSUM) | BIT(F_GUEST_CSUM))) == 0)
 		net->info.features = INGOT_NET_CSUM;
 	// Now, for all that net_open may ask for: when the program runs there is no other memory.

@@ -4,7 +4,7 @@
 #include <program.h>
 #include <time.h>
 
-#define SECTOR 4096u	// of the register interface
+#define SECTOR_SHIFT 12	// of the register interface
 
 static void *disks[CLASS_MAX];
 
@@ -95,12 +95,12 @@ uint64_t blk_classic_nvs(uint32_t op, uint64_t sector, uint64_t count, void *dat
 	struct blk_dev *blk = blk_find(drive);
 	if (!blk)
 		return 0;
-	uint32_t per = SECTOR / blk->info.block_bytes;
-	uint64_t sectors = blk->info.blocks / per;
+	uint32_t shift = SECTOR_SHIFT - __builtin_ctz(blk->info.block_bytes);
+	uint64_t sectors = blk->info.blocks >> shift;
 	if (!count || sector >= sectors || count > sectors - sector)
 		return 0;
-	const struct ingot_blk_req req = { .block = sector * per, .op = op, .data = data };
-	return blk_wait(blk, req, count * per) == E_OK ? count : 0;
+	const struct ingot_blk_req req = { .block = sector << shift, .op = op, .data = data };
+	return blk_wait(blk, req, count << shift) == E_OK ? count : 0;
 }
 
 uint32_t blk_classic_kind(uint32_t drive, const char **identity)
@@ -122,11 +122,7 @@ uint32_t blk_count(void)
 int blk_info(uint32_t index, struct ingot_blk_info *out)
 {
 	struct blk_dev *blk = blk_find(index);
-	if (!blk)
-		return E_NODEV;
-	blk->info.size = min_u64(out->size, sizeof(*out));
-	memcpy(out, &blk->info, blk->info.size);
-	return E_OK;
+	return blk ? give_info(out, &blk->info, sizeof(*out)) : E_NODEV;
 }
 
 int blk_submit(uint32_t index, uint32_t queue, const struct ingot_blk_req *req)

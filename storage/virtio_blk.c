@@ -237,7 +237,7 @@ static int vblk_probe(struct device *dev, const struct dev_id *row)
 	blk->ops = &vblk_ops;
 	blk->dev = dev;
 	blk->kind = BLK_VIRTIO;
-	info->queues = clamp_u32(virtio_config(vdev, CONFIG_QUEUES, 1), 1, clamp_u32(smp_count(), 1, BLK_QUEUES));
+	info->queues = clamp_u32(virtio_config(vdev, CONFIG_QUEUES, 1), 1, smp_count() < BLK_QUEUES ? smp_count() : BLK_QUEUES);
 	for (uint32_t i = 0; i < info->queues && rc == E_OK; i++)
 		rc = vblk_start_queue(disk, i);
 	if (rc == E_OK) {
