@@ -1,5 +1,5 @@
-// Virtio over MMIO (v.4.2): the slots that the command line names (virtio_mmio.device=SIZE@ADDRESS:LINE), and those that
-// ACPI does (devices LNRO0005).  "v." = section of the VIRTIO specification 1.2, "a." = of the ACPI Specification 6.4.
+// Virtio over MMIO (v.4.2): the slots that the command line names (virtio_mmio.device=SIZE@ADDRESS:LINE), and those
+// that ACPI does (devices LNRO0005).  "v." = section of the VIRTIO specification 1.2, "a." = of ACPI's, 6.4.
 #include <virtio.h>
 #include <acpi.h>
 #include <boot_info.h>

@@ -52,7 +52,7 @@ void memory_remove(uint64_t base, uint64_t end);	// no longer free
 void page_init(void);				// the kernel's own page tables
 bool page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t flags);
 void page_unmap(uint64_t virt, uint64_t bytes);
-uint64_t page_lookup(uint64_t virt, uint64_t *bytes);	// physical address and bytes to the end of its page; bytes 0: none
+uint64_t page_lookup(uint64_t virt, uint64_t *bytes);	// and bytes to the end of its page; 0: none
 void page_program(uint32_t flags);		// gives all that is free to program memory
 extern uint64_t page_root;
 

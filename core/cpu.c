@@ -52,7 +52,8 @@ void cpu_paging(uint64_t root)
 	uint32_t cr4_xsave = cpu_id(1, 0).ecx >> 8 & CR4_OSXSAVE;
 	__asm__ volatile("wrmsr" :: "c"(MSR_PAT), "a"(PAT_LOW), "d"(PAT_HIGH));
 	__asm__ volatile("mov $0xC0000080, %%ecx; rdmsr; or $8, %%ah; wrmsr" ::: "eax", "ecx", "edx");	// EFER.NXE
-	__asm__ volatile("mov %0, %%cr4; mov %1, %%cr3; mov %2, %%cr0" :: "r"(CR4 | cr4_xsave), "r"(root), "r"(CR0) : "memory");
+	__asm__ volatile("mov %0, %%cr4; mov %1, %%cr3; mov %2, %%cr0"
+			 :: "r"(CR4 | cr4_xsave), "r"(root), "r"(CR0) : "memory");
 	cpu_xsave = cr4_xsave;
 	if (cr4_xsave)
 		__asm__ volatile("xsetbv" :: "a"(cpu_id(0xD, 0).eax & XCR0), "d"(0), "c"(0));

@@ -75,7 +75,8 @@ void kernel_main(const void *info)
 	registry_scan();
 	memory.driver_kib = heap_used - memory.kernel_kib;
 	program_init();
-	memory.kernel_kib = (heap_used - memory.driver_kib + ((uint64_t)__bss_end - KERNEL_PHYS)) >> 10;	// fixed words counted
+	// The fixed words are counted.
+	memory.kernel_kib = (heap_used - memory.driver_kib + ((uint64_t)__bss_end - KERNEL_PHYS)) >> 10;
 	memory.driver_kib >>= 10;
 	if (CONFIG_ON(CORE_BAREMETAL_INFO))
 		baremetal_init();

@@ -28,7 +28,7 @@ static bool inside(uint64_t base, uint64_t bytes, uint64_t start, uint64_t limit
 	return base >= start && base - start <= limit && bytes <= limit - (base - start);
 }
 
-// What a program needs of the interface (api/start.S): a note of type 1, name "Ingot", with the least size of the table.
+// What a program needs of the interface (api/start.S): a note of type 1, name "Ingot", with the table's least size.
 static bool too_new(const uint8_t *note, uint64_t bytes)
 {
 	const uint32_t *word = (const uint32_t *)note;

@@ -22,9 +22,11 @@ struct dev_id {
 };
 
 #define DEV_ID(v, d, q) { .vendor = (v), .device = (d), .subvendor = DEV_ANY, .subdevice = DEV_ANY, .quirks = (q) }
-#define DEV_ID_SUBSYSTEM(v, d, sv, sd, q) { .vendor = (v), .device = (d), .subvendor = (sv), .subdevice = (sd), .quirks = (q) }
+#define DEV_ID_SUBSYSTEM(v, d, sv, sd, q) \
+	{ .vendor = (v), .device = (d), .subvendor = (sv), .subdevice = (sd), .quirks = (q) }
 #define DEV_ID_CLASS(c, mask, q) \
-	{ .vendor = DEV_ANY, .device = DEV_ANY, .subvendor = DEV_ANY, .subdevice = DEV_ANY, .class = (c), .class_mask = (mask), .quirks = (q) }
+	{ .vendor = DEV_ANY, .device = DEV_ANY, .subvendor = DEV_ANY, .subdevice = DEV_ANY, \
+	  .class = (c), .class_mask = (mask), .quirks = (q) }
 #define DEV_IDS(table) .ids = (table), .id_count = ARRAY_SIZE(table)
 
 struct driver;
@@ -61,7 +63,8 @@ struct driver {
 #define PRIO_NORMAL "50"
 #define PRIO_FALLBACK "90"	// last resort, by class code
 #define DRIVER_ENTRY(bus, prio, drv) \
-	static const struct driver *const drv##_entry __attribute__((used, section(".drivers." bus "." prio "." #drv))) = &drv
+	static const struct driver *const drv##_entry \
+		__attribute__((used, section(".drivers." bus "." prio "." #drv))) = &drv
 #define PCI_DRIVER_AT(drv, prio) DRIVER_ENTRY("pci", prio, drv)
 #define PCI_DRIVER(drv) PCI_DRIVER_AT(drv, PRIO_NORMAL)
 #define VIRTIO_DRIVER(drv) DRIVER_ENTRY("virtio", PRIO_NORMAL, drv)	// vendor 0x1AF4, device = virtio device type

@@ -8,6 +8,6 @@ uint64_t time_ns(void);
 // Spins for `us` microseconds.
 void time_delay_us(uint32_t us);
 
-// A deadline for a wait of the caller's own:  uint64_t end = time_deadline(us);  while (!done) if (time_passed(end)) ...
+// A deadline for a wait of one's own:  uint64_t end = time_deadline(us);  while (!done) if (time_passed(end)) ...
 uint64_t time_deadline(uint32_t us);
 int time_passed(uint64_t deadline);

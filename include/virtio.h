@@ -22,9 +22,9 @@ struct virtq_desc {	// v.2.7.5
 _Static_assert(sizeof(struct virtq_desc) == 16, "virtqueue descriptor");
 
 // The available ring always holds every descriptor number once: first those that the device has, then the free ones.
-// Entry n is given out as it stands, and when the device finishes its n-th buffer, entry n holds that number (virtq_match
-// sees to it), free for the next round.  So there is no other list, and a number that the device has already given
-// back, or never had, is not taken.
+// Entry n is given out as it stands, and when the device finishes its n-th buffer, entry n holds that number
+// (virtq_match sees to it), free for the next round.  So there is no other list, and a number that the device has
+// already given back, or never had, is not taken.
 struct virtq {
 	struct virtq_desc *desc;
 	uint16_t *ring;			// numbers of descriptors
@@ -94,8 +94,8 @@ void virtio_ready(struct virtio_dev *vdev);
 int virtio_reset(struct virtio_dev *vdev);
 
 // A field of the device-specific configuration: the feature that it depends on, its offset and its width: 1, 2 or 4
-// bytes.  virtio_config reads it (v.4.1.3.1: in its own width), or gives `otherwise` if the feature wasn't negotiated or
-// the device's configuration is shorter.
+// bytes.  virtio_config reads it (v.4.1.3.1: in its own width), or gives `otherwise` if the feature wasn't negotiated
+// or the device's configuration is shorter.
 #define VIRTIO_FIELD(feature, offset, bytes) ((feature) | (offset) << 8 | (bytes) << 16)
 uint32_t virtio_config(struct virtio_dev *vdev, uint32_t field, uint32_t otherwise);
 
@@ -109,8 +109,8 @@ static inline bool virtio_has(const struct virtio_dev *vdev, uint32_t feature)
 	return vdev->features >> feature & 1;
 }
 
-// Makes the entries up to avail_index visible, asks for the next interrupt if the queue is armed, and rings the doorbell if the device asks
-// for it (v.2.7.10): once a burst.
+// Makes the entries up to avail_index visible, asks for the next interrupt if the queue is armed, and rings the
+// doorbell if the device asks for it (v.2.7.10): once a burst.
 void virtq_publish(struct virtq *vq);
 
 // The device has finished another buffer than the one in entry `used_index`: brings the number that it names there.

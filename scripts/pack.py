@@ -32,7 +32,7 @@ def pack(data):
 
 
 def absolute(data, tag):
-	"""The target of each call as tag and place in the image, highest byte first; calls to elsewhere stay as they are."""
+	"""The target of each call as tag and place in the image, highest byte first; calls to elsewhere stay."""
 	out = bytearray(data)
 	at = out.find(CALL)
 	while 0 <= at < len(out) - 4:

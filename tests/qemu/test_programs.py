@@ -46,9 +46,10 @@ def test_calls(boot, firmware, kind):
 
 @pytest.mark.parametrize("program, kind", [
 	("hello", "app"), ("hello", "elf"), ("hello_cpp", "app"), ("hello_cpp", "elf"), ("hello_asm", "app"),
+	("hello_asm", "elf"),
 ])
 def test_hello(boot, program, kind):
-	"""Each language; the one in assembly writes where its code is, so it is a flat program only."""
+	"""Each language, as a flat program and as an ELF file."""
 	assert "Hello from Ingot" in boot(program=program, kind=kind, firmware="pvh").finish()
 
 
