@@ -1,10 +1,13 @@
 // The class of drives: numbers them, checks requests, and carries the calls of programs to them.
 #include <blk.h>
 #include <log.h>
+#include <mem.h>
 #include <program.h>
 #include <time.h>
 
 #define SECTOR_SHIFT 12	// of the register interface
+#define SECTOR (1u << SECTOR_SHIFT)
+#define BOUNCE_BYTES (4 * SECTOR)
 
 static void *disks[CLASS_MAX];
 
@@ -46,7 +49,6 @@ static int blk_wait(struct blk_dev *blk, struct ingot_blk_req req, uint64_t left
 	uint64_t end = time_deadline(BLK_TIMEOUT_US);
 	bool more = true;
 	int status = E_OK;
-	lock_take(&blk->lock);	// a callback must not wait, so it never comes here
 	for (;;) {
 		while (more && status == E_OK) {
 			req.count = min_u64(left, most);
@@ -84,8 +86,37 @@ static int blk_wait(struct blk_dev *blk, struct ingot_blk_req req, uint64_t left
 			if (done[got].status != E_OK)
 				status = done[got].status;
 	}
-	lock_drop(&blk->lock);
 	return status;
+}
+
+// Data at an address that the device can't take: through a buffer of our own, piece by piece.
+static int blk_bounce(struct blk_dev *blk, struct ingot_blk_req req, uint64_t left)
+{
+	uint32_t bytes = blk->info.block_bytes;
+	char *data = req.data;
+	int rc = E_OK;
+	req.data = blk->bounce;
+	while (left && rc == E_OK) {
+		uint32_t count = min_u64(left, BOUNCE_BYTES / bytes);
+		if (req.op == INGOT_WRITE)
+			memcpy(req.data, data, count * bytes);
+		rc = blk_wait(blk, req, count);
+		if (req.op == INGOT_READ)
+			memcpy(data, req.data, count * bytes);
+		data += count * bytes;
+		req.block += count;
+		left -= count;
+	}
+	return rc;
+}
+
+static int blk_locked(struct blk_dev *blk, const struct ingot_blk_req *req, uint64_t left)
+{
+	lock_take(&blk->lock);	// a callback must not wait, so it never comes here
+	int rc = CONFIG_ON(STORAGE_BOUNCE) && req->op <= INGOT_WRITE && (uintptr_t)req->data & (blk->info.align - 1) ?
+		blk_bounce(blk, *req, left) : blk_wait(blk, *req, left);
+	lock_drop(&blk->lock);
+	return rc;
 }
 
 // ---- The register interface ----------------------------------------------------------------------------------
@@ -100,7 +131,7 @@ uint64_t blk_classic_nvs(uint32_t op, uint64_t sector, uint64_t count, void *dat
 	if (!count || sector >= sectors || count > sectors - sector)
 		return 0;
 	const struct ingot_blk_req req = { .block = sector << shift, .op = op, .data = data };
-	return blk_wait(blk, req, count << shift) == E_OK ? count : 0;
+	return blk_locked(blk, &req, count << shift) == E_OK ? count : 0;
 }
 
 uint32_t blk_classic_kind(uint32_t drive, const char **identity)
@@ -140,17 +171,27 @@ uint32_t blk_poll(uint32_t index, uint32_t queue, struct ingot_blk_done *done, u
 int blk_run(uint32_t index, const struct ingot_blk_req *req)
 {
 	struct blk_dev *blk = blk_find(index);
-	return blk ? blk_wait(blk, *req, req->count) : E_NODEV;
+	return blk ? blk_locked(blk, req, req->count) : E_NODEV;
 }
 
 // ---- Registration --------------------------------------------------------------------------------------------
 
+static void blk_free(struct blk_dev *blk)
+{
+	if (CONFIG_ON(STORAGE_BOUNCE))
+		mem_free(blk->bounce, BOUNCE_BYTES);
+}
+
 int blk_register(struct blk_dev *blk)
 {
 	const struct ingot_blk_info *info = &blk->info;
+	if (CONFIG_ON(STORAGE_BOUNCE) && info->align > 1 && !(blk->bounce = mem_alloc(BOUNCE_BYTES, SECTOR)))
+		return E_NOMEM;
 	int rc = class_add(blk->dev, "disk", disks, blk, (struct class_names *)info->name);
-	if (rc < 0)
+	if (rc < 0) {
+		blk_free(blk);
 		return rc;
+	}
 	blk->index = rc;
 	log(" %lu MiB, %u-byte blocks%s", info->blocks * info->block_bytes >> 20, info->block_bytes,
 		info->features & INGOT_BLK_READONLY ? ", read-only" : "");
@@ -160,4 +201,5 @@ int blk_register(struct blk_dev *blk)
 void blk_unregister(struct blk_dev *blk)
 {
 	disks[blk->index] = NULL;
+	blk_free(blk);
 }

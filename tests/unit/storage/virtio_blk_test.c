@@ -410,13 +410,75 @@ static void device_that_hangs(void **state)
 	end();
 }
 
+// ---- A drive that wants aligned data -------------------------------------------------------------------------
+
+static struct ingot_blk_done plain_done[64];
+static uint32_t plain_count;
+
+static int plain_submit(void *queue, const struct ingot_blk_req *req)
+{
+	assert_ptr_equal(queue, drive);
+	assert_int_equal((uintptr_t)req->data & 3, 0);
+	if (plain_count == 4)
+		return E_AGAIN;
+	if (req->op == INGOT_WRITE)
+		memcpy(drive + req->block * 512, req->data, req->count * 512);
+	else
+		memcpy(req->data, drive + req->block * 512, req->count * 512);
+	plain_done[plain_count].tag = req->tag;
+	plain_done[plain_count++].status = answer;
+	return E_OK;
+}
+
+static uint32_t plain_poll(void *queue, struct ingot_blk_done *done, uint32_t max)
+{
+	uint32_t count = plain_count < max ? plain_count : max;
+	(void)queue;
+	memcpy(done, plain_done, count * sizeof(*done));
+	plain_count -= count;
+	return count;
+}
+
+static void aligned_only(void **state)
+{
+	static const struct driver plain = { .name = "plain" };
+	struct device dev = { .name = "plain", .driver = &plain };
+	struct blk_dev blk = { .submit = plain_submit, .poll = plain_poll, .dev = &dev, .queue = { drive } };
+	(void)state;
+	blk.info.blocks = DRIVE_BYTES / 512;
+	blk.info.block_bytes = 512;
+	blk.info.max_blocks = 16;
+	blk.info.queues = 1;
+	blk.info.align = 4;
+	answer = 0;
+	fake_alloc_fail_at = 1;
+	assert_int_equal(blk_register(&blk), E_NOMEM);
+	assert_int_equal(blk_register(&blk), E_OK);
+	for (uint32_t i = 0; i < DRIVE_BYTES; i++)
+		drive[i] = i * 3 + (i >> 8);
+	for (uint32_t offset = 0; offset < 5; offset++) {
+		memset(data, 0, 40 * 4096);
+		assert_int_equal(blk_classic_nvs(INGOT_READ, 7, 33, data + offset, 0), 33);
+		assert_memory_equal(data + offset, drive + 7 * 4096, 33 * 4096);
+		assert_int_equal(data[offset + 33 * 4096], 0);
+		memset(data, 0x40 + offset, 40 * 4096);
+		assert_int_equal(blk_classic_nvs(INGOT_WRITE, 100, 33, data + offset, 0), 33);
+		assert_memory_equal(data + offset, drive + 100 * 4096, 33 * 4096);
+		assert_int_not_equal(drive[133 * 4096], 0x40 + offset);
+	}
+	assert_int_equal(submit(0, INGOT_READ, 0, 1, data + 2, 0), E_INVAL);
+	answer = (uint8_t)E_IO;
+	assert_int_equal(blk_classic_nvs(INGOT_READ, 7, 33, data + 1, 0), 0);
+	blk_unregister(&blk);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FAKE_TEST(probes), FAKE_TEST(odd_configurations), FAKE_TEST(probe_fails_cleanly), FAKE_TEST(checks),
 		FAKE_TEST(deep_indirect), FAKE_TEST(deep_direct), FAKE_TEST(operations), FAKE_TEST(errors),
 		FAKE_TEST(hostile_completions), FAKE_TEST(sectors), FAKE_TEST(memory_that_is_not_there),
-		FAKE_TEST(device_that_hangs),
+		FAKE_TEST(device_that_hangs), FAKE_TEST(aligned_only),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
