@@ -2,6 +2,7 @@
 #include "core.h"
 
 #define TABLES 64
+#define RSDP_SIGNATURE 0x2052545020445352ul	// "RSD PTR "
 #define TABLE_LIMIT 0x1000000u	// longer than any table that there is: nonsense
 
 static const struct acpi_header *tables[TABLES];
@@ -17,13 +18,20 @@ static bool sum_is_zero(const void *from, size_t len)
 	return !sum;
 }
 
-// Makes firmware memory readable where the memory map did not.
-static bool map(uint64_t phys, uint64_t bytes)
+// 4 or 8 bytes.
+static uint64_t load(uint64_t at, uint32_t bytes)
 {
-	for (uint64_t at = ALIGN_DOWN(phys, PAGE); at < phys + bytes; at += PAGE) {
-		uint64_t run;
-		page_lookup(at, &run);
-		if (!run && !page_map(at, at, PAGE, MAP_READ))
+	return bytes == 8 ? *(const uint64_t *)at : *(const uint32_t *)at;
+}
+
+// Makes firmware memory readable where the memory map did not.
+static bool map(uint64_t phys, uint32_t bytes)
+{
+	if ((phys - 1) >> 46)	// 0, or no address at all
+		return false;
+	for (uint64_t end = phys + bytes, run; phys < end; phys += run) {
+		page_lookup(phys, &run);
+		if (!run && !page_map(ALIGN_DOWN(phys, PAGE), ALIGN_DOWN(phys, PAGE), PAGE, MAP_READ))
 			return false;
 	}
 	return true;
@@ -33,11 +41,11 @@ static bool map(uint64_t phys, uint64_t bytes)
 static const struct acpi_header *add(uint64_t phys)
 {
 	const struct acpi_header *table = (const struct acpi_header *)phys;
-	if (!phys || phys >> 46 || table_count == TABLES || !map(phys, sizeof(*table)))
+	if (table_count == TABLES || !map(phys, sizeof(*table)))
 		return NULL;
 	uint32_t length = table->length;
-	if (length < sizeof(*table) || length > TABLE_LIMIT || !map(phys, length) || !sum_is_zero(table, length)) {
-		log("acpi: table at %lx is damaged\n", phys);
+	if (length - sizeof(*table) > TABLE_LIMIT || !map(phys, length) || !sum_is_zero(table, length)) {
+		log("acpi: damaged table at %lx\n", phys);
 		return NULL;
 	}
 	return tables[table_count++] = table;
@@ -46,7 +54,7 @@ static const struct acpi_header *add(uint64_t phys)
 // a.5.2.5.1: the RSDP lies in the first KiB of the EBDA or in the BIOS's ROM, on a 16-byte boundary.
 static bool is_rsdp(uint64_t phys)
 {
-	return !memcmp((const void *)phys, "RSD PTR ", 8) && sum_is_zero((const void *)phys, 20);
+	return *(const uint64_t *)phys == RSDP_SIGNATURE && sum_is_zero((const void *)phys, 20);
 }
 
 static void find_rsdp(uint32_t from, uint32_t end)
@@ -69,17 +77,17 @@ void acpi_find(void)
 void acpi_init(void)
 {
 	uint64_t rsdp = boot.rsdp;
-	if (!rsdp || !map(rsdp, 36) || !is_rsdp(rsdp)) {
+	if (!map(rsdp, 36) || !is_rsdp(rsdp)) {
 		log("acpi: none\n");
 		boot.rsdp = 0;
 		return;
 	}
-	uint64_t xsdt = *(const uint8_t *)(rsdp + 15) < 2 ? 0 : *(const uint64_t *)(rsdp + 24);	// from revision 2 on
-	const struct acpi_header *root = add(xsdt ? xsdt : *(const uint32_t *)(rsdp + 16));
+	uint32_t width = *(const uint8_t *)(rsdp + 15) >= 2 && *(const uint64_t *)(rsdp + 24) ? 8 : 4;	// revision, XSDT
+	const struct acpi_header *root = add(load(rsdp + 8 + 2 * width, width));
 	if (!root)
 		return;
-	for (uint32_t at = sizeof(*root), width = xsdt ? 8 : 4; at + width <= root->length; at += width)
-		add(xsdt ? *(const uint64_t *)((const char *)root + at) : *(const uint32_t *)((const char *)root + at));
+	for (uint32_t at = sizeof(*root); at + width <= root->length; at += width)
+		add(load((uint64_t)root + at, width));
 	const struct acpi_header *table = acpi_table("FACP", 0);
 	if (table)
 		memcpy(&fadt, table, min_u64(table->length, sizeof(fadt)));
@@ -89,7 +97,7 @@ void acpi_init(void)
 const struct acpi_header *acpi_table(const char *signature, uint32_t index)
 {
 	for (uint32_t i = 0; i < table_count; i++)
-		if (!memcmp(tables[i]->signature, signature, 4) && !index--)
+		if (*(const uint32_t *)tables[i]->signature == *(const uint32_t *)signature && !index--)
 			return tables[i];
 	return NULL;
 }
@@ -97,8 +105,5 @@ const struct acpi_header *acpi_table(const char *signature, uint32_t index)
 uint64_t acpi_field(const char *signature, uint32_t offset, uint32_t bytes)
 {
 	const struct acpi_header *table = acpi_table(signature, 0);
-	uint64_t value = 0;
-	if (table && offset + bytes <= table->length)
-		memcpy(&value, (const char *)table + offset, bytes);
-	return value;
+	return table && offset + bytes <= table->length ? load((uint64_t)table + offset, bytes) : 0;
 }

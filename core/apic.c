@@ -17,12 +17,10 @@
 #define REG_ICR 0x30
 #define REG_ICR_HIGH 0x31
 #define REG_LVT_TIMER 0x32
-#define REG_LVT_LINT0 0x35
 #define REG_TIMER_INITIAL 0x38
 #define REG_TIMER_CURRENT 0x39
 #define REG_TIMER_DIVIDE 0x3E
 #define ICR_PENDING 0x1000
-#define LVT_MASKED 0x10000
 
 static volatile uint8_t *lapic;		// NULL: x2APIC
 static uint64_t timer_scale;		// ticks = ns * timer_scale >> 32
@@ -70,13 +68,12 @@ void apic_ipi(uint32_t apic_id, uint32_t command)
 // x2APIC wherever the CPU has it: the firmware may have locked it on, and ids above 254 need it.
 void apic_enable(void)
 {
-	uint64_t base = msr_read(MSR_APIC_BASE) | BASE_ENABLE;
+	uint32_t mode = BASE_ENABLE;
 	if (CONFIG_ON(CORE_X2APIC) && cpu_id(1, 0).ecx >> 21 & 1)
-		base |= BASE_X2APIC;
+		mode |= BASE_X2APIC;
 	else if (!lapic)
 		lapic = mem_map_device(LAPIC_PHYS, PAGE);
-	msr_write(MSR_APIC_BASE, base);
-	reg_write(REG_LVT_LINT0, LVT_MASKED);
+	__asm__ volatile("rdmsr; or %0, %%eax; wrmsr" :: "r"(mode), "c"(MSR_APIC_BASE) : "eax", "edx", "memory");
 	reg_write(REG_SPURIOUS, 0x100 | VECTOR_SPURIOUS);
 	reg_write(REG_TIMER_DIVIDE, 0xB);	// by 1
 	reg_write(REG_LVT_TIMER, VECTOR_TIMER);
@@ -146,7 +143,8 @@ static int set_entries(uint32_t line, uint32_t low, uint32_t apic_id)
 	return rc;
 }
 
-// The PIC is masked: it would raise vectors of exceptions.  So is what the firmware left open in the I/O APICs.
+// The PIC, which the local APIC's LINT0 listens to, is masked: it would raise vectors of exceptions.  So is what the
+// firmware left open in the I/O APICs.
 void ioapic_init(void)
 {
 	pio_write8(0x21, 0xFF);

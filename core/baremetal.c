@@ -89,7 +89,7 @@ static void info_firmware(struct info *info)
 		const volatile uint32_t *capabilities = (const volatile uint32_t *)hpet;
 		info->hpet = hpet;
 		info->hpet_hz = 1000000000000000ul / max_u64(capabilities[1], 1);
-		info->hpet_tick = acpi_field("HPET", 53, 2);
+		info->hpet_tick = acpi_field("HPET", 52, 4) >> 8;
 		info->hpet_counters = (capabilities[0] >> 8 & 31) + 1;
 	}
 	if (mcfg && mcfg->length >= 44) {

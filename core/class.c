@@ -2,6 +2,14 @@
 #include <driver.h>
 #include <log.h>
 
+// Returns the end of what is at `to` then.
+static char *append(char *to, const char *from)
+{
+	while ((*to = *from++))
+		to++;
+	return to;
+}
+
 int class_add(struct device *dev, const char *class, void **table, void *owner, struct class_names *names)
 {
 	uint32_t index = 0;
@@ -9,15 +17,14 @@ int class_add(struct device *dev, const char *class, void **table, void *owner, 
 		if (++index == CLASS_MAX)
 			return E_NOMEM;
 	table[index] = owner;
-	char *to = dev->unit;
-	while (*class)
-		*to++ = *class++;
-	if (index > 9)
-		*to++ = '0' + index / 10;
-	*to = '0' + index % 10;
-	memcpy(names->unit, dev->unit, sizeof(names->unit));
-	memcpy(names->driver, dev->driver->name, strlen(dev->driver->name));
-	memcpy(names->address, dev->name, sizeof(names->address));
+	char *to = append(dev->unit, class);
+	uint32_t tens = index / 10;
+	if (tens)
+		*to++ = '0' + tens;
+	*to = '0' + index - 10 * tens;
+	append(names->unit, dev->unit);
+	append(names->driver, dev->driver->name);
+	append(names->address, dev->name);
 	log(" %s", dev->unit);
 	return index;
 }

@@ -38,11 +38,17 @@ start:	mov $EARLY_STACK, %esp
 	jmp kernel_main
 
 // ---- Interrupts -------------------------------------------------------------------------------------------------
-// core/irq.c builds a stub of 8 bytes for each vector: an error code of 0 where the CPU pushes none, and a call
-// whose return address tells the vector.  Every vector has its own stack (IST), so a program's red zone is safe.
+// core/irq.c builds a stub of 8 bytes for each vector: a call whose return address tells the vector.  It comes with its
+// own stack (IST), so a program's red zone is safe, and on it 5 words, or 6 with an error code, behind an address that
+// is a multiple of 16 (Intel SDM vol. 3, 6.14.2).  Where there is none, an error code of 0 is put in.
 	.text
-	.global irq_common, trap_return
+	.global irq_common
 irq_common:
+	test $8, %spl
+	jnz 1f
+	push (%rsp)
+	andl $0, 8(%rsp)
+1:
 	push %rax
 	push %rcx
 	push %rdx

@@ -5,7 +5,6 @@
 #define FIRST 32
 #define LAST 239
 #define STUB_BYTES 8
-#define PUSHES_ERROR 0x60227D00u	// exceptions with an error code (Intel SDM vol. 3, 6.15): 8, 10-14, 17, 21, 29, 30
 
 static irq_handler handlers[256];
 static void *args[256];
@@ -62,28 +61,19 @@ void irq_dispatch(struct trap *trap)
 		apic_eoi();
 }
 
-// Another core has work for this one: it is awake now.
-static void wake(void *arg)
-{
-	(void)arg;
-	key_check();
-}
-
-// A stub is 8 bytes: push of a 0 where the CPU pushes no error code (or a no-op of the same length), call irq_common.
+// A stub is a call of irq_common, in 8 bytes.
 // Gates: Intel SDM vol. 3, 6.14.1.
 void irq_init(void)
 {
 	for (uint32_t i = 0; i < 256; i++) {
 		uint8_t *stub = stubs + i * STUB_BYTES;
 		uint32_t address = (uintptr_t)stub, *gate = (uint32_t *)&irq_table[2 * i];
-		bool exception = i < FIRST;
-		*(uint16_t *)stub = exception && PUSHES_ERROR >> i & 1 ? 0x9066 : 0x006A;
-		stub[2] = 0xE8;
-		*(uint32_t *)(stub + 3) = (uintptr_t)irq_common - (address + 7);
+		*stub = 0xE8;
+		*(uint32_t *)(stub + 1) = (uintptr_t)irq_common - (address + 5);
 		gate[0] = 8 << 16 | (uint16_t)address;
-		gate[1] = (address & 0xFFFF0000) + 0x8E01 + exception;	// interrupt gate, stack 1 or 2
+		gate[1] = (address & 0xFFFF0000) + 0x8E01 + (i < FIRST);	// interrupt gate, stack 1 or 2
 	}
 	page_map((uintptr_t)stubs, (uintptr_t)stubs, PAGE, MAP_EXEC);
-	handlers[VECTOR_WAKE] = wake;
+	handlers[VECTOR_WAKE] = (irq_handler)key_check;	// another core has work for this one, which is awake now
 	handlers[VECTOR_TIMER] = timer_tick;
 }

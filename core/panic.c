@@ -3,10 +3,15 @@
 #include <pio.h>
 
 // Vectors 0 to 21 (Intel SDM vol. 3, 6.3.1).
-static const char mnemonics[] = "DEDBNMBPOFBRUDNMDFCSTSNPSSGPPF??MFACMCXFVECP";
-static const char registers[] = "r15r14r13r12r11r10r9 r8 rdirsirbprbxrdxrcxrax";
-
-extern char __text_start[], __text_end[];
+static const char mnemonics[][3] = {
+	"DE", "DB", "NM", "BP", "OF", "BR", "UD", "NM", "DF", "CS", "TS",
+	"NP", "SS", "GP", "PF", "??", "MF", "AC", "MC", "XF", "VE", "CP",
+};
+// As they lie in struct trap, four on a line.
+static const char registers[][6] = {
+	"\nr15 ", " r14 ", " r13 ", " r12 ", "\nr11 ", " r10 ", " r9  ", " r8  ",
+	"\nrdi ", " rsi ", " rbp ", " rbx ", "\nrdx ", " rcx ", " rax ",
+};
 
 void halt(void)
 {
@@ -43,7 +48,7 @@ static bool readable(uint64_t address)
 // What on the stack points behind a call instruction: E8 with four bytes, or FF /2 in one of its lengths.
 static bool is_return(uint64_t address)
 {
-	if (address < (uint64_t)__text_start || !readable(address - 8))
+	if (!readable(address - 8))
 		return false;
 	const uint8_t *at = (const uint8_t *)address;
 	if (at[-5] == 0xE8)
@@ -57,14 +62,10 @@ static bool is_return(uint64_t address)
 static void backtrace(uint64_t stack)
 {
 	log("\ncalls:");
-	for (uint32_t found = 0, looked = 0; found < 16 && looked < 256; stack += 8, looked++) {
-		if (stack & 7 || !readable(stack))
-			break;
+	for (uint64_t end = stack + 2048; stack < end && readable(stack); stack += 8) {
 		uint64_t value = *(const uint64_t *)stack;
-		if (is_return(value)) {
+		if (is_return(value))
 			log(" %lx", value);
-			found++;
-		}
 	}
 }
 
@@ -82,13 +83,12 @@ void panic_trap(const struct trap *trap)
 	begin();
 	smp_stop();
 	__asm__("mov %%cr2, %0" : "=r"(cr2));
-	log("\nPANIC: exception %u #%c%c at %lx, core %u, error %lx, address %lx\n", vector, mnemonics[vector * 2],
-	    mnemonics[vector * 2 + 1], trap->rip, smp_self(), trap->error, cr2);
+	log("\nPANIC: exception %u #%s at %lx, core %u, error %lx, address %lx", vector, mnemonics[vector], trap->rip,
+	    smp_self(), trap->error, cr2);
 	const uint64_t *value = &trap->r15;
-	for (uint32_t i = 0; i < 15; i++)
-		log("%c%c%c %016lx%c", registers[3 * i], registers[3 * i + 1], registers[3 * i + 2], value[i],
-		    i % 4 == 3 ? '\n' : ' ');
-	log("rsp %016lx\nflags %lx", trap->rsp, trap->rflags);
+	for (uint32_t i = 0; i < ARRAY_SIZE(registers); i++)
+		log("%s%016lx", registers[i], value[i]);
+	log(" rsp %016lx\nflags %lx", trap->rsp, trap->rflags);
 	if (CONFIG_ON(CORE_BACKTRACE))
 		backtrace(trap->rsp);
 	log("\n");

@@ -23,11 +23,8 @@ static void gas_write(const struct acpi_gas *gas, uint8_t value)
 static void enable(uint16_t control)
 {
 	uint64_t deadline = time_deadline(ENABLE_US);
-	if (!fadt.smi_cmd || pio_read16(control) & SCI_EN)
-		return;
-	pio_write8(fadt.smi_cmd, fadt.acpi_enable);
-	while (!(pio_read16(control) & SCI_EN) && !time_passed(deadline))
-		;
+	while (fadt.smi_cmd && !(pio_read16(control) & SCI_EN) && !time_passed(deadline))
+		pio_write8(fadt.smi_cmd, fadt.acpi_enable);
 }
 
 // a.16.1.7; hardware-reduced: a.4.8.3.7.

@@ -21,56 +21,60 @@ static const void *const *const bounds[] = {
 };
 
 static struct device *devices;		// in the order of discovery
-static uint64_t platform_bound;		// bit n: platform driver n found its hardware
+static uint8_t platform_bound[256];	// 1: driver number n of all is a platform driver that has found its hardware
 
 // How specific a row is that matches, 0 if it doesn't: what it names beyond the class, then the length of the mask.
-static uint64_t row_rank(const struct dev_id *row, const struct device *dev)
+static uint32_t row_rank(const struct dev_id *row, const struct device *dev)
 {
 	const uint16_t *wanted = &row->vendor, *actual = &dev->vendor;	// device, subvendor and subdevice follow both
 	uint32_t rank = 1;
-	for (uint32_t i = 0; i < 4; i++) {
+	for (uint32_t i = 4; i--;) {
+		rank *= 2;
 		if (wanted[i] == DEV_ANY)
 			continue;
 		if (wanted[i] != actual[i])
 			return 0;
-		rank |= 2u << i;
+		rank++;
 	}
 	if ((row->class ^ dev->class) & row->class_mask)
 		return 0;
-	return (uint64_t)(rank << 24 | row->class_mask) << 32;
+	return rank << 24 | row->class_mask;
 }
 
 int registry_match(struct device *dev, enum driver_table table)
 {
+	// A driver is tried once for each rank that it has a row of: first the highest rank, in each the order of the table.
+	const void *const *tried = NULL, *const *found = NULL;
 	const struct dev_id *id = NULL;
-	// A driver is tried once for each rank that it has a row of: its key is the rank, then its place in the table.
-	// Each round takes the highest key below that of the last one.
-	for (uint64_t limit = UINT64_MAX, best; dev->status = E_NODEV, true; limit = best) {
-		const struct driver *found = NULL;
-		best = 0;
-		for (const void *const *entry = bounds[table]; entry != bounds[table + 1]; entry++) {
+	uint32_t limit = ~0u;
+	int rc = E_NODEV;
+	for (;;) {
+		uint32_t best = 0;
+		dev->driver = dev->bound = NULL;
+		for (const void *const *entry = bounds[table]; rc == E_NODEV && entry < bounds[table + 1]; entry++) {
 			const struct driver *drv = *entry;
-			for (const struct dev_id *row = drv->ids; row != drv->ids + drv->id_count; row++) {
-				uint64_t key = row_rank(row, dev);
-				if (!key || (key |= ~(uint32_t)(uintptr_t)entry) >= limit || key <= best)
+			const struct dev_id *row = drv->ids;
+			for (uint32_t rows = drv->id_count; rows--; row++) {
+				uint32_t rank = row_rank(row, dev);
+				if (rank <= best || rank > limit || (rank == limit && entry <= tried))
 					continue;
-				best = key;
+				best = rank;
 				id = row;
-				found = drv;
+				found = entry;
 			}
 		}
-		dev->driver = dev->bound = found;
-		if (!found)
+		if (!best)	// no more, or one has failed half-way
 			break;
-		log(" %s:", found->name);
-		if ((dev->status = found->probe(dev, id)) == E_OK)
+		tried = found;
+		limit = best;
+		dev->driver = dev->bound = *found;
+		log(" %s:", dev->driver->name);
+		rc = dev->driver->probe(dev, id);
+		if (rc == E_OK)
 			break;
-		if (dev->status != E_NODEV) {
-			dev->driver = dev->bound = NULL;
-			break;
-		}
 	}
-	return dev->status;
+	dev->status = rc;
+	return rc;
 }
 
 int registry_add(struct device *dev, enum driver_table table)
@@ -115,9 +119,7 @@ const char *registry_driver(uint32_t index, const char **bus, uint32_t *bound)
 	while (table < TABLE_PLATFORM && entry >= bounds[table + 1])
 		table++;
 	*bus = buses[table];
-	*bound = 0;
-	if (table == TABLE_PLATFORM)
-		*bound = platform_bound >> (entry - bounds[TABLE_PLATFORM]) & 1;
+	*bound = platform_bound[index];
 	for (struct device *dev = devices; dev; dev = dev->next)
 		*bound += dev->driver == *entry || dev->bound == *entry;
 	return *(const char *const *)*entry;	// both kinds of driver begin with their name
@@ -125,10 +127,10 @@ const char *registry_driver(uint32_t index, const char **bus, uint32_t *bound)
 
 void registry_run(enum driver_stage stage)
 {
-	const void *const *entry = bounds[TABLE_PLATFORM + stage];
-	for (; entry != bounds[TABLE_PLATFORM + stage + 1]; entry++)
+	const void *const *entry = bounds[TABLE_PLATFORM + stage], *const *end = bounds[TABLE_PLATFORM + stage + 1];
+	for (; entry < end; entry++)
 		if (((const struct platform_driver *)*entry)->probe() == E_OK)
-			platform_bound |= 1ul << (entry - bounds[TABLE_PLATFORM]);
+			platform_bound[entry - bounds[0]] = 1;
 }
 
 void registry_scan(void)

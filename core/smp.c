@@ -3,17 +3,20 @@
 #include <mmio.h>
 
 #define TRAMPOLINE 0x8000ul
+#define TRAMPOLINE_BYTES 112	// at most
+#define TRAMPOLINE_ROOT 2	// where it has the address of the page tables
 #define INIT_US 10u
 #define START_US 200u		// between the start-up IPIs
 #define ONLINE_US 200000u	// a core that has not come by then is given up
 #define DROP_US 100000u		// RESET waits so long for a core to leave the kernel
 #define ANSWER_US 5000000u	// and so long for a core to take an interrupt; emulated ones share few real ones
 
-extern const char trampoline[], trampoline_end[], trampoline_root[];
+extern const char trampoline[];
 void system_smp_lock(void), system_smp_lock_end(void);
-extern char __text_start[], __text_end[];
+extern char __text_end[];
 
 uint32_t smp_ticket = 1;
+static struct cpu *smp_end = cpus + 1;	// behind the last that is listed
 static bool mwait, stopping;
 
 // ---- What another core does -----------------------------------------------------------------------------------
@@ -24,8 +27,11 @@ static void idle(struct cpu *cpu)
 {
 	for (;;) {
 		cpu->work = NULL;
-		if (__atomic_exchange_n(&cpu->state, CPU_IDLE, __ATOMIC_ACQ_REL) == CPU_BUSY)
+		uint32_t state = __atomic_exchange_n(&cpu->state, CPU_IDLE, __ATOMIC_ACQ_REL);
+		if (state == CPU_BUSY)
 			__atomic_sub_fetch(&smp_busy, 1, __ATOMIC_RELAXED);
+		if (state == CPU_ABSENT)
+			__atomic_add_fetch(&smp_cores, 1, __ATOMIC_RELEASE);
 		for (;;) {
 			__asm__ volatile("cli");
 			if (__atomic_load_n(&cpu->work, __ATOMIC_ACQUIRE))
@@ -41,7 +47,7 @@ static void idle(struct cpu *cpu)
 
 static struct cpu *find(uint64_t apic_id)
 {
-	for (struct cpu *cpu = cpus; cpu < cpus + smp_listed; cpu++)
+	for (struct cpu *cpu = cpus; cpu < smp_end; cpu++)
 		if (cpu->apic_id == apic_id)
 			return cpu;
 	return NULL;
@@ -65,21 +71,18 @@ void core_main(uint32_t stack)
 // To the other cores that have come, or to those that have not.
 static void send_all(uint32_t command, bool come)
 {
-	for (struct cpu *cpu = cpus; cpu < cpus + smp_listed; cpu++)
+	for (struct cpu *cpu = cpus; cpu < smp_end; cpu++)
 		if ((cpu->state != CPU_ABSENT) == come && cpu != smp_cpu())
 			apic_ipi(cpu->apic_id, command);
 }
 
-// Waits until all have come; the boot core is one of them.
+// Waits until all have come.
 static void start(uint32_t command, uint32_t us)
 {
 	uint64_t deadline = time_deadline(us);
 	send_all(command, false);
-	do {
-		smp_cores = 0;
-		for (uint32_t i = 0; i < smp_listed; i++)
-			smp_cores += __atomic_load_n(&cpus[i].state, __ATOMIC_ACQUIRE) != CPU_ABSENT;
-	} while (smp_cores < smp_listed && !time_passed(deadline));
+	while (__atomic_load_n(&smp_cores, __ATOMIC_ACQUIRE) < smp_listed && !time_passed(deadline))
+		;
 }
 
 // The enabled entries of the MADT (a.5.2.12.2, 5.2.12.12), behind the boot core.
@@ -91,25 +94,23 @@ void smp_list(void)
 			uint32_t id = type ? *(const uint32_t *)(entry + 4) : entry[3];
 			if (!(entry[type ? 8 : 4] & 1) || smp_listed == CPU_MAX || find(id))
 				continue;
-			cpus[smp_listed].index = smp_listed;
-			cpus[smp_listed++].apic_id = id;
+			smp_end->index = smp_listed++;
+			smp_end++->apic_id = id;
 		}
 }
 
 void smp_init(void)
 {
-	if (smp_listed == 1)
-		return;
-	memcpy((void *)TRAMPOLINE, trampoline, trampoline_end - trampoline);
-	*(uint32_t *)(TRAMPOLINE + (trampoline_root - trampoline)) = page_root;
+	memcpy((void *)TRAMPOLINE, trampoline, TRAMPOLINE_BYTES);
+	*(uint32_t *)(TRAMPOLINE + TRAMPOLINE_ROOT) = page_root;
 	page_map(TRAMPOLINE, TRAMPOLINE, PAGE, MAP_EXEC);
-	mwait = cpu_id(1, 0).ecx >> 3 & 1 && !cpu_hypervisor();
+	mwait = (cpu_id(1, 0).ecx & 0x80000008) == 8;	// there, and no hypervisor, to which it would be an exit
 	start(IPI_INIT, INIT_US);
 	start(IPI_START | TRAMPOLINE >> 12, START_US);
 	start(IPI_START | TRAMPOLINE >> 12, ONLINE_US);
-	for (uint32_t i = 0; i < smp_listed; i++)
-		if (!cpus[i].state)
-			log("core with APIC id %u does not answer\n", cpus[i].apic_id);
+	for (struct cpu *cpu = cpus; cpu < smp_end; cpu++)
+		if (!cpu->state)
+			log("core with APIC id %u does not answer\n", cpu->apic_id);
 	log("cores: %u of %u started\n", smp_cores, smp_listed);
 }
 
@@ -151,11 +152,6 @@ static void idle_again(void)
 	idle(cpu);
 }
 
-static bool inside(uint64_t address, const void *start, const void *end)
-{
-	return address >= (uint64_t)start && address < (uint64_t)end;
-}
-
 // A core in the middle of a kernel call holds locks and half a descriptor: it is asked again until it is out, which
 // SMP_LOCK alone may never be.
 void smp_nmi(struct trap *trap)
@@ -167,8 +163,8 @@ void smp_nmi(struct trap *trap)
 	if (!drop)
 		panic_trap(trap);
 	__atomic_store_n(&cpu->drop, 0, __ATOMIC_RELEASE);	// answered: the next one may be sent
-	if ((cpu->state != CPU_BUSY || drop == 1) && inside(trap->rip, __text_start, __text_end) &&
-	    !inside(trap->rip, system_smp_lock, system_smp_lock_end))
+	if ((cpu->state != CPU_BUSY || drop == 1) && trap->rip < (uintptr_t)__text_end &&	// no program lies below
+	    (trap->rip < (uintptr_t)system_smp_lock || trap->rip >= (uintptr_t)system_smp_lock_end))
 		return;
 	apic_eoi();			// it may have been in a callback
 	trap->rip = (uint64_t)idle_again;
@@ -178,7 +174,7 @@ void smp_nmi(struct trap *trap)
 
 void smp_reset(void)
 {
-	for (struct cpu *cpu = cpus + 1; cpu < cpus + smp_listed; cpu++) {
+	for (struct cpu *cpu = cpus + 1; cpu < smp_end; cpu++) {
 		uint64_t deadline = time_deadline(DROP_US);
 		while (cpu->state == CPU_BUSY && cpu != smp_cpu()) {
 			uint64_t answer = time_deadline(DROP_US);

@@ -5,16 +5,14 @@
 	.set TRAMPOLINE, 0x8000
 	.set CORE_STACKS, 0x18000	// core.h
 	.set here, trampoline - TRAMPOLINE
-	.global trampoline, trampoline_end
+	.global trampoline
 	.code16
 trampoline:
+	mov $0x12345678, %eax		// filled in by smp.c: physical address of the top page table
+	mov %eax, %cr3
 	lgdt gdt_pointer - here
 	mov $0x20, %eax			// CR4.PAE
 	mov %eax, %cr4
-	.global trampoline_root
-	.set trampoline_root, . + 2
-	mov $0x12345678, %eax		// filled in: physical address of the top page table
-	mov %eax, %cr3
 	mov $0xC0000080, %ecx		// EFER: LME, NXE
 	rdmsr
 	or $0x900, %ax
@@ -38,6 +36,6 @@ trampoline:
 gdt_pointer:
 	.word 15
 	.long gdt
-trampoline_end:
+	.org trampoline + 112		// smp.c copies so much
 
 	.section .note.GNU-stack, "", @progbits

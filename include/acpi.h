@@ -14,7 +14,7 @@ struct acpi_header {	// a.5.2.6
 // its length at least that of the header; NULL if there is none.
 const struct acpi_header *acpi_table(const char *signature, uint32_t index);
 
-// `bytes` (1 to 8) at `offset` of the first such table; 0 if there is no such table, or it is shorter.
+// `bytes` (4 or 8) at `offset` of the first such table; 0 if there is no such table, or it is shorter.
 uint64_t acpi_field(const char *signature, uint32_t offset, uint32_t bytes);
 
 // ---- core/aml.c: what can be read off the definition blocks (DSDT, SSDTs) without an interpreter ----

@@ -99,7 +99,7 @@ static struct device disk;
 static void reset(void)
 {
 	devices = NULL;
-	platform_bound = 0;
+	memset(platform_bound, 0, sizeof(platform_bound));
 	memset(results, 0, sizeof(results));
 	calls[0] = stages[0] = 0;
 	matched = NULL;
