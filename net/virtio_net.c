@@ -1,5 +1,5 @@
 // net/virtio_net.c - virtio network interface.  "v." = section of the VIRTIO specification 1.2.
-// QEMU: -device virtio-net-pci, or virtio-net-device on microvm.  Not done: mergeable buffers, segmentation offload, RSS.
+// QEMU: -device virtio-net-pci, or virtio-net-device on microvm.  Not done: mergeable buffers, segmentation, RSS.
 #include <net.h>
 #include <virtio.h>
 #include <mem.h>
@@ -27,8 +27,8 @@
 #define CONFIG_MTU VIRTIO_FIELD(F_MTU, 10, 2)
 #define CONFIG_SPEED VIRTIO_FIELD(F_SPEED_DUPLEX, 12, 4)
 
-// The header in front of each frame (v.5.1.6): flags, what is 0 without segmentation, the place of the checksum in bytes
-// 6 to 9, 0.  It lies in the frame's headroom, in one piece with the frame.
+// The header in front of each frame (v.5.1.6): flags, what is 0 without segmentation, the place of the checksum in
+// bytes 6 to 9, 0.  It lies in the frame's headroom, in one piece with the frame.
 #define HEADER 12
 #define HDR_F_NEEDS_CSUM 1
 #define HDR_F_DATA_VALID 2
@@ -129,7 +129,8 @@ static bool vnet_rx_odd(struct net_queue *queue, struct virtq *vq)
 }
 
 // The ring is always full: a frame is handed out only if another takes its place.  `max` frames are there.
-static __attribute__((noinline)) uint32_t vnet_rx_burst(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
+static __attribute__((noinline))
+uint32_t vnet_rx_burst(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
 {
 	struct virtq *vq = &to_pair(queue)->rx;
 	if (unlikely(max > queue->pool.available)) {

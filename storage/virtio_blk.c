@@ -226,18 +226,20 @@ static int vblk_probe(struct device *dev, const struct dev_id *row)
 	while (disk->shift < BLOCK_SHIFT_MOST && 1u << disk->shift < block)
 		disk->shift++;
 	info->block_bytes = 1u << disk->shift;
-	info->blocks = (virtio_config(vdev, CONFIG_CAPACITY, 0) | (uint64_t)virtio_config(vdev, CONFIG_CAPACITY_HIGH, 0) << 32)
-		>> (disk->shift - SECTOR_SHIFT);
+	info->blocks = virtio_config(vdev, CONFIG_CAPACITY_HIGH, 0);
+	info->blocks = (info->blocks << 32 | virtio_config(vdev, CONFIG_CAPACITY, 0)) >> (disk->shift - SECTOR_SHIFT);
 	info->max_blocks = clamp_u32(disk->piece_bytes * disk->pieces, 0, MOST_BYTES) >> disk->shift;
 	info->align = 1;
-	info->features = (vdev->features >> F_RO & INGOT_BLK_READONLY) | (vdev->features >> (F_FLUSH - 1) & INGOT_BLK_FLUSH) |
+	info->features = (vdev->features >> F_RO & INGOT_BLK_READONLY) |
+		(vdev->features >> (F_FLUSH - 1) & INGOT_BLK_FLUSH) |
 		(vdev->features >> (F_DISCARD - 2) & INGOT_BLK_DISCARD);
 	blk->submit = vblk_submit;
 	blk->poll = vblk_poll;
 	blk->ops = &vblk_ops;
 	blk->dev = dev;
 	blk->kind = BLK_VIRTIO;
-	info->queues = clamp_u32(virtio_config(vdev, CONFIG_QUEUES, 1), 1, smp_count() < BLK_QUEUES ? smp_count() : BLK_QUEUES);
+	info->queues = clamp_u32(virtio_config(vdev, CONFIG_QUEUES, 1), 1,
+		smp_count() < BLK_QUEUES ? smp_count() : BLK_QUEUES);
 	for (uint32_t i = 0; i < info->queues && rc == E_OK; i++)
 		rc = vblk_start_queue(disk, i);
 	if (rc == E_OK) {

@@ -1,5 +1,5 @@
-// A virtio device for host tests: registers over MMIO or as PCI's common configuration, strict about offsets, widths and
-// order, and the device's side of the rings.  The test says what it does wrong.
+// A virtio device for host tests: registers over MMIO or as PCI's common configuration, strict about offsets, widths
+// and order, and the device's side of the rings.  The test says what it does wrong.
 #pragma once
 #include <fake.h>
 #include <program.h>
@@ -42,8 +42,8 @@ __attribute__((weak)) int give_info(void *out, const void *all, uint32_t bytes)
 	return E_OK;
 }
 
-enum far_reg { R_DEVICE_SELECT, R_DEVICE, R_DRIVER_SELECT, R_DRIVER, R_VECTOR, R_QUEUES, R_STATUS, R_GENERATION, R_SELECT,
-	R_SIZE_MAX, R_SIZE, R_QUEUE_VECTOR, R_ENABLE, R_NOTIFY_OFF, R_ADDRESS, R_NOTIFY, R_ISR, R_ACK, R_CONFIG };
+enum far_reg { R_DEVICE_SELECT, R_DEVICE, R_DRIVER_SELECT, R_DRIVER, R_STATUS, R_SELECT, R_SIZE_MAX,
+	R_SIZE, R_QUEUE_VECTOR, R_ENABLE, R_NOTIFY_OFF, R_ADDRESS, R_NOTIFY, R_ISR, R_ACK, R_CONFIG };
 
 // Which register an access means, in *part the dword of an address or the byte of the configuration.
 static enum far_reg far_decode(struct far *far, uint64_t offset, uint32_t width, bool write, uint32_t *part)
@@ -201,7 +201,11 @@ static struct far *far_new(bool mmio, uint32_t type, uint64_t features)
 	far->mmio = mmio;
 	far->offered = features | 1ul << VIRTIO_F_VERSION_1;
 	far->status = 0x0F;	// whoever was there before us
-	far->regs = (struct fake_mmio){ .base = base, .bytes = sizeof(far->memory), .read = far_read, .write = far_write, .arg = far };
+	far->regs.base = base;
+	far->regs.bytes = sizeof(far->memory);
+	far->regs.read = far_read;
+	far->regs.write = far_write;
+	far->regs.arg = far;
 	for (uint32_t i = 0; i < QUEUES; i++)
 		far->queue[i].max = 256;
 	fake_mmio_add(&far->regs);

@@ -316,7 +316,7 @@ static uint8_t capability(uint8_t at, uint8_t type, uint8_t bar, uint32_t offset
 
 static void pci_device(struct pci_dev *pci, uint16_t device, uint16_t subdevice)
 {
-	*pci = (struct pci_dev){ .dev = { .vendor = VIRTIO_VENDOR, .device = device, .subdevice = subdevice, .name = "0000:00:02.0" } };
+	*pci = (struct pci_dev){ .dev = { .vendor = VIRTIO_VENDOR, .device = device, .subdevice = subdevice } };
 	pci->bar[4].bytes = sizeof(on_bus->memory);
 	memset(space, 0, sizeof(space));
 	match_result = E_OK;
@@ -495,7 +495,8 @@ static void slots_by_command_line(void **state)
 
 static void slots_by_acpi(void **state)
 {
-	static const uint8_t template[] = { 0x86, 9, 0, 1, 0, 0x0E, 0xB0, 0xFE, 0, 2, 0, 0, 0x89, 6, 0, 9, 1, 23, 0, 0, 0, 0x79, 0 };
+	static const uint8_t template[] = { 0x86, 9, 0, 1, 0, 0x0E, 0xB0, 0xFE, 0, 2, 0, 0,
+		0x89, 6, 0, 9, 1, 23, 0, 0, 0, 0x79, 0 };
 	static struct slot slot;
 	static struct { struct acpi_header header; uint8_t aml[100]; } table;
 	(void)state;
@@ -555,7 +556,8 @@ static void mmio_interrupts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FAKE_TEST(starts), FAKE_TEST(refuses), FAKE_TEST(queues), FAKE_TEST(doorbell_out_of_bounds), FAKE_TEST(configuration),
+		FAKE_TEST(starts), FAKE_TEST(refuses), FAKE_TEST(queues), FAKE_TEST(doorbell_out_of_bounds),
+		FAKE_TEST(configuration),
 		FAKE_TEST(wraps), FAKE_TEST(notifies), FAKE_TEST(hostile_numbers), FAKE_TEST(finds_structures),
 		FAKE_TEST(transitional_and_legacy), FAKE_TEST(pci_interrupts), FAKE_TEST(slots_by_command_line),
 		FAKE_TEST(slots_by_acpi), FAKE_TEST(mmio_interrupts),

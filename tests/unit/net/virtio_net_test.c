@@ -669,7 +669,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		FAKE_TEST(probes), FAKE_TEST(probes_the_least), FAKE_TEST(probe_fails_cleanly), FAKE_TEST(many_interfaces),
 		FAKE_TEST(receives), FAKE_TEST(full_ring), FAKE_TEST(bad_lengths), FAKE_TEST(out_of_order_and_hostile),
-		FAKE_TEST(transmits), FAKE_TEST(transmit_ring_full), FAKE_TEST(transmit_checksum), FAKE_TEST(pool_of_sent_frames),
+		FAKE_TEST(transmits), FAKE_TEST(transmit_ring_full), FAKE_TEST(transmit_checksum),
+		FAKE_TEST(pool_of_sent_frames),
 		FAKE_TEST(opens_queues), FAKE_TEST(jumbo_frames), FAKE_TEST(scattered_memory), FAKE_TEST(promiscuous),
 		FAKE_TEST(callbacks_on_receive), FAKE_TEST(classic_frames), FAKE_TEST(classic_tx_waits_a_little),
 	};
