@@ -5,13 +5,16 @@
 #define CLEARED 0x200000ul	// memory that a program finds zero behind its end, at least (if there is so much)
 
 struct elf {
-	uint8_t ident[16];
-	uint16_t type, machine;
-	uint32_t version;
+	uint32_t magic, ident;		// "\177ELF"; 64 bits, little-endian, version 1, any ABI
+	uint64_t ident2;
+	uint32_t kind, version;		// ET_EXEC, x86-64
 	uint64_t entry, segments, sections;
 	uint32_t flags;
 	uint16_t size, segment_size, segment_count;
 };
+#define ELF_MAGIC 0x464C457F
+#define ELF_IDENT 0x010102
+#define ELF_KIND 0x3E0002
 
 struct segment {
 	uint32_t type, flags;
@@ -23,33 +26,35 @@ _Static_assert(SEGMENT_W == MAP_WRITE, "segment_protect");
 static uint64_t entry;
 static bool is_elf;
 
-static bool inside(uint64_t base, uint64_t bytes, uint64_t start, uint64_t limit)
+// True if a range lies inside the first `limit` bytes.
+static __attribute__((noinline)) bool inside(uint64_t base, uint64_t bytes, uint64_t limit)
 {
-	return base >= start && base - start <= limit && bytes <= limit - (base - start);
+	return base <= limit && bytes <= limit - base;
 }
 
 // What a program needs of the interface (api/start.S): a note of type 1, name "Ingot", with the table's least size.
-static bool too_new(const uint8_t *note, uint64_t bytes)
+static bool too_new(const uint32_t *note, uint64_t bytes)
 {
-	const uint32_t *word = (const uint32_t *)note;
-	return bytes >= 24 && word[0] == 6 && word[2] == 1 && !memcmp(word + 3, "Ingot", 6) && word[5] > native.size;
+	return bytes >= 24 && note[0] == 6 && note[2] == 1 && !memcmp(note + 3, "Ingot", 6) && note[5] > native.size;
 }
 
-static const char *segment_load(const struct segment *segment, const uint8_t *file, uint64_t file_bytes)
+static const char *segment_load(const struct segment *segment, const char *file, uint64_t file_bytes)
 {
-	if (!inside(segment->offset, segment->file_bytes, 0, file_bytes) || segment->file_bytes > segment->bytes)
+	uint64_t virt = segment->virt, bytes = segment->bytes, copied = segment->file_bytes;
+	const char *from = file + segment->offset;
+	if (!inside(segment->offset, copied, file_bytes))
 		return "the file is cut short";
-	if (segment->type == SEGMENT_NOTE && too_new(file + segment->offset, segment->file_bytes))
+	if (segment->type == SEGMENT_NOTE && too_new((const uint32_t *)from, copied))
 		return "it needs a newer kernel";
-	if (segment->type != SEGMENT_LOAD || !segment->bytes)
+	if (segment->type != SEGMENT_LOAD)
 		return NULL;
-	if (!inside(segment->virt, segment->bytes, PROGRAM_BASE, memory.program_bytes))
+	if (!inside(virt - PROGRAM_BASE, bytes, memory.program_bytes) || copied > bytes)
 		return "a segment is not in program memory";
-	memcpy((void *)segment->virt, file + segment->offset, segment->file_bytes);
-	memset((void *)(segment->virt + segment->file_bytes), 0, segment->bytes - segment->file_bytes);
-	if (segment->flags & SEGMENT_X && inside(entry, 1, segment->virt, segment->bytes))
+	memcpy((void *)virt, from, copied);
+	memset((void *)(virt + copied), 0, bytes - copied);
+	if (segment->flags & SEGMENT_X && entry - virt < bytes)
 		is_elf = true;
-	memory.program_free = max_u64(memory.program_free, ALIGN_UP(segment->virt + segment->bytes, PAGE));
+	memory.program_free = max_u64(memory.program_free, ALIGN_UP(virt + bytes, PAGE));
 	return NULL;
 }
 
@@ -57,31 +62,28 @@ static void segment_protect(const struct segment *segment)
 {
 	uint32_t rights = MAP_READ | (segment->flags & SEGMENT_W) | (segment->flags & SEGMENT_X ? MAP_EXEC : 0);
 	size_t run;
-	if (segment->type != SEGMENT_LOAD)
-		return;
-	for (uint64_t virt = ALIGN_DOWN(segment->virt, PAGE); virt < segment->virt + segment->bytes; virt += PAGE)
-		page_map(virt, mem_phys((void *)virt, PAGE, &run), PAGE, rights);
+	if (segment->type == SEGMENT_LOAD)
+		for (uint64_t virt = ALIGN_DOWN(segment->virt, PAGE); virt < segment->virt + segment->bytes; virt += PAGE)
+			page_map(virt, mem_phys((void *)virt, PAGE, &run), PAGE, rights);
 }
 
 static const char *elf_load(const struct elf *elf, uint64_t bytes)
 {
-	const uint8_t *file = (const uint8_t *)elf;
-	const struct segment *segments = (const struct segment *)(file + elf->segments);
-	if (bytes < sizeof(*elf) || elf->ident[4] != 2 || elf->ident[5] != 1 || elf->machine != 62 || elf->type != 2 ||
-	    elf->segment_size != sizeof(*segments) || elf->segments & 7)
+	const char *file = (const char *)elf, *error;
+	const struct segment *segment = (const struct segment *)(file + elf->segments), *end = segment + elf->segment_count;
+	if (bytes < sizeof(*elf) || (elf->ident & 0xFFFFFF) != ELF_IDENT || elf->kind != ELF_KIND ||
+	    elf->segment_size != sizeof(*segment))
 		return "not a static ELF64 program for x86-64";
-	if (!inside(elf->segments, elf->segment_count * sizeof(*segments), 0, bytes))
+	if (!inside(elf->segments, (char *)end - (char *)segment, bytes))
 		return "the file is cut short";
 	entry = elf->entry;
-	for (uint32_t i = 0; i < elf->segment_count; i++) {
-		const char *error = segment_load(&segments[i], file, bytes);
-		if (error)
+	for (const struct segment *at = segment; at < end; at++)
+		if ((error = segment_load(at, file, bytes)))
 			return error;
-	}
 	if (!is_elf)
 		return "its entry is in no executable segment";
-	for (uint32_t i = 0; i < elf->segment_count; i++)
-		segment_protect(&segments[i]);
+	for (; segment < end; segment++)
+		segment_protect(segment);
 	return NULL;
 }
 
@@ -99,8 +101,7 @@ static const char *flat_load(const void *file, uint64_t bytes, uint64_t base, ui
 void program_init(void)
 {
 	const struct elf *elf = (const struct elf *)boot.program;
-	bool has_magic = CONFIG_ON(CORE_NATIVE) && boot.program_kind == BOOT_PROGRAM && boot.program_bytes > 4 &&
-			 !memcmp(elf->ident, "\177ELF", 4);
+	bool has_magic = CONFIG_ON(CORE_NATIVE) && boot.program_kind == BOOT_PROGRAM && elf->magic == ELF_MAGIC;
 	const char *error;
 	page_program(has_magic ? MAP_WRITE : MAP_WRITE | MAP_EXEC);
 	memory.program_free = PROGRAM_BASE;
@@ -123,11 +124,9 @@ void program_init(void)
 void program_run(void)
 {
 	struct cpu *cpu = smp_cpu();
+	bool native_too = CONFIG_ON(CORE_NATIVE) && is_elf;
 	cpu->work = (void (*)(void *))entry;
-	if (CONFIG_ON(CORE_NATIVE) && is_elf)
-		run_on_stack(cpu->work, &native, boot.arguments, (void *)cpu->stack);
-	else
-		run_on_stack(cpu->work, NULL, NULL, (void *)cpu->stack);
+	run_on_stack(cpu->work, native_too ? &native : NULL, native_too ? boot.arguments : NULL, (void *)cpu->stack);
 	log("\nprogram: ended\n");
 	for (;;)
 		__asm__ volatile("sti; hlt");
