@@ -9,6 +9,7 @@
 #define START_US 200u		// between the start-up IPIs
 #define ONLINE_US 200000u	// a core that has not come by then is given up
 #define DROP_US 100000u		// RESET waits so long for a core to leave the kernel
+#define ANSWER_US 5000000u	// and so long for it to take an NMI: an emulated core may be off the host's for long
 #define ANSWER_US 5000000u	// and so long for a core to take an interrupt; emulated ones share few real ones
 
 extern const char trampoline[];
@@ -177,7 +178,7 @@ void smp_reset(void)
 	for (struct cpu *cpu = cpus + 1; cpu < smp_end; cpu++) {
 		uint64_t deadline = time_deadline(DROP_US);
 		while (cpu->state == CPU_BUSY && cpu != smp_cpu()) {
-			uint64_t answer = time_deadline(DROP_US);
+			uint64_t answer = time_deadline(ANSWER_US);
 			cpu->drop = time_passed(deadline) + 1;
 			apic_ipi(cpu->apic_id, IPI_NMI);
 			// One at a time: an NMI that came late would find no reason for it, and panic.
