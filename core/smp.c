@@ -9,7 +9,6 @@
 #define START_US 200u		// between the start-up IPIs
 #define ONLINE_US 200000u	// a core that has not come by then is given up
 #define DROP_US 100000u		// RESET waits so long for a core to leave the kernel
-#define ANSWER_US 5000000u	// and so long for it to take an NMI: an emulated core may be off the host's for long
 #define ANSWER_US 5000000u	// and so long for a core to take an interrupt; emulated ones share few real ones
 
 extern const char trampoline[];
