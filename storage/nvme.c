@@ -1,6 +1,6 @@
 // storage/nvme.c - NVM Express drives.  "s." = section of the NVM Express Base Specification 2.0c.
 // QEMU: -device nvme,drive=d0,serial=x, or -device nvme,serial=x -device nvme-ns,drive=d0.  Completions are polled.
-// Not done: formats with metadata, scatter lists (PRPs do), zones, multipath, the power states.
+// Not done: formats with metadata, scatter lists (PRPs do), zones, more namespaces than the controller has queues.
 #include "nvme_regs.h"
 #include <blk.h>
 #include <log.h>
@@ -10,86 +10,72 @@
 #include <smp.h>
 #include <time.h>
 
-#define SQ_ENTRIES 128u		// of an I/O queue; the device may want fewer
-#define CQ_SHIFT 8		// 256: more, so that the head's doorbell is rung once in a while
+#define ENTRIES_MOST 256u	// of a completion queue; half as many of a submission queue
+#define ENTRIES_LEAST 4u
+#define SLOTS (ENTRIES_MOST / 2)
 #define ADMIN_ENTRIES 16u	// one command at a time
-#define RINGS 64u		// I/O queue pairs of a controller
+#define QUEUES_MOST 64u		// pairs of a controller
 #define PAGES_SHIFT_MOST 7	// pages of a request: 128
-#define LIST_BYTES_LEAST 64u
-#define PAGE_SHIFT_LEAST 12
-#define PAGE_SHIFT_MOST 16
+#define PAGE_SHIFT_MOST 4	// beyond 4 KiB
 #define BLOCK_SHIFT_LEAST 9
 #define BLOCK_SHIFT_MOST 12
 #define NAMESPACES (NVME_IDENTIFY_BYTES / 4)
-#define NAMESPACES_OLD 16u	// looked at where there is no list
 #define ADMIN_US 5000000
-#define SHUTDOWN_US 2000000
 #define READY_UNIT_US 500000
 enum { ADMIN_SQ, ADMIN_CQ, ADMIN_DATA, ADMIN_SHADOW, ADMIN_EVENT, ADMIN_PAGES };	// one page each
-enum { RING_SQ = 0, RING_CQ = 2, RING_LISTS = 3 };	// in pages
-
-#define FLYING 1		// nvme_slot.status: the device has it
+enum { QUEUE_CQ = 2, QUEUE_LISTS = 3 };	// pages of a queue's memory: its SQ, its CQ, the lists of its slots, itself
 
 // A command identifier and what belongs to it.
 struct nvme_slot {
 	uint64_t tag;
 	uint64_t *list;			// PRPs, or the range to deallocate
-	struct nvme_view *view;		// owner
-	struct nvme_slot *next;		// free, or done
-	int32_t status;
-	uint32_t id;			// command identifier in 31:16
+	struct nvme_slot *next;		// free
+	uint32_t id;			// in 31:16
+	bool flying;			// the device has it
 };
 
-// What a drive's queue is: its part of a queue pair.
-struct nvme_view {
-	struct nvme_ring *ring;
-	struct nvme_slot *free, *done, **last;
-	uint64_t nsid;			// in 63:32
-	uint32_t shift;			// from blocks to bytes
-};
-
-// A queue pair.  All counters run freely.
-struct nvme_ring {
+// A queue pair.  The counters run freely.
+struct nvme_queue {
 	struct nvme_sqe *sq;
 	volatile struct nvme_cqe *cq;
-	uint32_t sq_mask, cq_shift;
+	struct nvme_slot *free;
+	uint64_t nsid;			// in 63:32
 	uint32_t tail, notified;	// of the submission queue; what the device knows
 	uint32_t head, reported;	// of the completion queue; what the device knows
-	uint32_t spare;			// completions that need not be reported yet
+	uint32_t entries;		// of the completion queue, a power of two; half as many of the submission queue
+	uint32_t shift;			// from blocks to bytes
 	uint32_t page;
+	bool stale;			// the controller has been reset: set by any core, cleared by the owner
+	uint8_t id;
 	volatile uint8_t *bell;
 	volatile uint8_t *shadow;	// of the doorbells, NULL if there is none
-	bool stale;			// the controller has been reset since; set by any core, cleared by the owner
-	uint8_t id, views;
 	struct nvme *ctrl;
-	struct lock lock;		// if several namespaces have to share
-	struct nvme_slot slots[SQ_ENTRIES];
+	struct nvme_slot slots[SLOTS];
 };
 
 struct nvme_drive {
-	struct blk_dev blk;
 	struct nvme *ctrl;
 	struct nvme_drive *next;
-	struct nvme_view views[BLK_QUEUES];
+	struct blk_dev blk;
 };
 
 struct nvme {
 	volatile uint8_t *regs;
 	struct pci_dev *pci;
 	uint8_t *admin;
-	uint32_t page_shift, page;
+	struct nvme_drive *drives;	// the last one first
+	uint32_t page, cc;
 	uint32_t stride;		// of the doorbells
 	uint32_t ready_us;
-	uint32_t cq_shift, sq_entries;
+	uint32_t entries;
 	uint32_t most_bytes;		// of a request
-	uint32_t list_bytes, ring_bytes;
+	uint32_t list_bytes, queue_bytes;
 	uint32_t admin_count, result;
-	uint32_t rings_most, ring_next;
+	uint32_t queues;		// pairs that there are
 	uint16_t features;
-	bool shared, doorbell_buffer, dead;
+	uint8_t queue_last;		// number of the last one in use
+	bool doorbell_buffer, dead;
 	struct lock lock;		// admin commands, recovery
-	struct nvme_drive *drives;	// the last one first
-	struct nvme_ring *rings[RINGS];
 	char identity[NVME_ID_TEXT_BYTES];
 };
 
@@ -97,176 +83,109 @@ struct nvme {
 
 // Tells the device a new tail (`at` 0) or head (`at`: one doorbell further): in memory if it looks there, and by the
 // doorbell itself if it asks for it (s.B.5).
-static void nvme_notify(struct nvme_ring *ring, uint32_t at, uint32_t old, uint32_t new)
+static void nvme_notify(struct nvme_queue *queue, uint32_t at, uint32_t old, uint32_t new)
 {
-	volatile uint8_t *shadow = ring->shadow;
+	volatile uint8_t *shadow = queue->shadow;
 	if (shadow) {
 		*(volatile uint32_t *)(shadow + at) = new;
 		barrier_store_load();
-		uint32_t event = *(volatile uint32_t *)(shadow + ring->page + at);
+		uint32_t event = *(volatile uint32_t *)(shadow + queue->page + at);
 		if ((uint16_t)(new - event - 1) >= (uint16_t)(new - old))
 			return;
 	}
-	mmio_write32(ring->bell + at, new);
+	mmio_write32(queue->bell + at, new);
 }
 
-static void nvme_revive(struct nvme_ring *ring);
-
-// The device gets what has been submitted.
-static void nvme_publish(struct nvme_ring *ring)
+static void nvme_publish(struct nvme_queue *queue)
 {
-	uint32_t old = ring->notified, tail = ring->tail;
-	if (unlikely(__atomic_load_n(&ring->stale, __ATOMIC_RELAXED)))
-		return nvme_revive(ring);
-	if (old == tail)
-		return;
-	ring->notified = tail;
-	nvme_notify(ring, 0, old & ring->sq_mask, tail & ring->sq_mask);
+	uint32_t mask = queue->entries / 2 - 1, old = queue->notified, tail = queue->tail;
+	queue->notified = tail;
+	if (tail != old)
+		nvme_notify(queue, 0, old & mask, tail & mask);
 }
 
-// PRP entries for `left` bytes (s.4.1.1): the first may begin within a page, the others are whole pages.
-static int nvme_describe(struct nvme_sqe *sqe, const char *data, uint64_t left, uint64_t *list, uint32_t page)
-{
-	size_t run;
-	uint64_t phys = mem_phys(data, left, &run), *entry = list;
-	uint32_t chunk = page - (phys & (page - 1));
-	sqe->prp[0] = phys;
-	while (chunk < left) {
-		if (run < chunk)
-			return E_INVAL;
-		left -= chunk;
-		data += chunk;
-		phys += chunk;
-		run -= chunk;
-		if (!run) {
-			phys = mem_phys(data, left, &run);
-			if (phys & (page - 1))
-				return E_INVAL;
-		}
-		*entry++ = phys;
-		chunk = page;
-	}
-	if (run < left)
-		return E_INVAL;
-	phys = (uintptr_t)list;
-	if (entry <= list + 1)
-		phys = entry == list ? 0 : *list;
-	sqe->prp[1] = phys;
-	return E_OK;
-}
-
-static int nvme_submit(void *queue, const struct ingot_blk_req *req)
+static int nvme_submit(void *owned, const struct ingot_blk_req *req)
 {
 	static const uint8_t opcodes[] = { NVME_READ, NVME_WRITE, NVME_FLUSH, NVME_DSM };
-	struct nvme_view *view = queue;
-	struct nvme_ring *ring = view->ring;
-	struct nvme_slot *slot = view->free;
+	struct nvme_queue *queue = owned;
+	struct nvme_slot *slot = queue->free;
 	if (!slot) {
-		nvme_publish(ring);
+		nvme_publish(queue);
 		return E_AGAIN;
 	}
-	struct nvme_sqe *sqe = &ring->sq[ring->tail & ring->sq_mask];
-	const void *data = req->data;
-	uint64_t bytes = (uint64_t)req->count << view->shift;
+	struct nvme_sqe *sqe = &queue->sq[queue->tail & (queue->entries / 2 - 1)];
+	uint64_t *list = slot->list, *entry = sqe->prp;
+	const char *data = req->data;
+	uint64_t left = (uint64_t)req->count << queue->shift;
 	uint32_t op = req->op;
 	sqe->cdw10 = req->block;
 	sqe->cdw12 = req->count - 1;
 	if (op >= INGOT_FLUSH) {
-		struct nvme_range *range = (struct nvme_range *)slot->list;
-		range->blocks = req->count;
-		range->first = req->block;
-		data = range;
-		bytes = sizeof(*range);
-		sqe->cdw10 = op == INGOT_FLUSH ? 0 : (uint64_t)NVME_DSM_DEALLOCATE << 32;	// one range
+		list[0] = (uint64_t)req->count << 32;	// the one range: attributes, blocks,
+		list[1] = req->block;			// first block
+		data = (const char *)list;
+		left = NVME_RANGE_BYTES;
+		sqe->cdw10 = op == INGOT_FLUSH ? 0 : (uint64_t)NVME_DSM_DEALLOCATE << 32;
 		sqe->cdw12 = 0;
 	}
-	int rc = nvme_describe(sqe, data, bytes, slot->list, ring->page);
-	if (rc != E_OK)
-		return rc;
-	sqe->head = opcodes[op] | slot->id | view->nsid;
-	view->free = slot->next;
+	sqe->prp[1] = 0;
+	for (;;) {	// s.4.1.1: the first PRP may begin within a page, the others are whole pages
+		size_t run;
+		uint64_t phys = mem_phys(data, left, &run);
+		uint64_t offset = phys & (queue->page - 1), chunk = min_u64(queue->page - offset, left);
+		*entry++ = phys;
+		if (run < chunk || (offset && entry != sqe->prp + 1))
+			return E_INVAL;
+		if (!(left -= chunk))
+			break;
+		data += chunk;
+		if (entry == sqe->prp + 1) {
+			entry = list;
+			sqe->prp[1] = (uintptr_t)list;
+		}
+	}
+	if (entry == list + 1)
+		sqe->prp[1] = *list;
+	sqe->head = opcodes[op] | slot->id | queue->nsid;
+	queue->free = slot->next;
 	slot->tag = req->tag;
-	slot->status = FLYING;
-	ring->tail++;
+	slot->flying = true;
+	queue->tail++;
 	return E_OK;
 }
 
-static void nvme_done(struct nvme_slot *slot, int status)
+static void nvme_finish(struct nvme_queue *queue, struct nvme_slot *slot, struct ingot_blk_done *done, int status)
 {
-	struct nvme_view *view = slot->view;
-	slot->status = status;
-	slot->next = NULL;
-	*view->last = slot;
-	view->last = &slot->next;
+	done->tag = slot->tag;
+	done->status = status;
+	slot->flying = false;
+	slot->next = queue->free;
+	queue->free = slot;
 }
 
-// Takes over all that the device has completed.  An identifier that it doesn't have is passed over.
-static void nvme_reap(struct nvme_ring *ring)
+static uint32_t nvme_revive(struct nvme_queue *queue, struct ingot_blk_done *done, uint32_t max);
+
+static uint32_t nvme_poll(void *owned, struct ingot_blk_done *done, uint32_t max)
 {
-	uint32_t shift = ring->cq_shift;
-	for (;;) {
-		uint32_t end = ring->cq[ring->head & ((1u << shift) - 1)].end, id = end & 0xFFFF;
-		if (((end >> NVME_CQE_PHASE_SHIFT) & 1) == ((ring->head >> shift) & 1))
+	struct nvme_queue *queue = owned;
+	uint32_t count = 0, head = queue->head, entries = queue->entries, mask = entries - 1;
+	if (unlikely(__atomic_load_n(&queue->stale, __ATOMIC_RELAXED)))
+		return nvme_revive(queue, done, max);
+	nvme_publish(queue);
+	for (; count < max; head++) {
+		uint32_t end = queue->cq[head & mask].end, id = end & 0xFFFF;
+		if (!(end & NVME_CQE_PHASE) == !(head & entries))
 			break;
-		ring->head++;
-		if (id < SQ_ENTRIES && ring->slots[id].status == FLYING)
-			nvme_done(&ring->slots[id], end & NVME_CQE_STATUS ? E_IO : E_OK);
+		struct nvme_slot *slot = &queue->slots[id];
+		if (id < SLOTS && slot->flying)		// one that it doesn't have is passed over
+			nvme_finish(queue, slot, &done[count++], end & NVME_CQE_STATUS ? E_IO : E_OK);
 	}
-	uint32_t mask = (1u << shift) - 1, reported = ring->reported;
-	if (ring->head - reported > ring->spare) {
-		ring->reported = ring->head;
-		nvme_notify(ring, ring->ctrl->stride, reported & mask, ring->head & mask);
+	queue->head = head;
+	uint32_t reported = queue->reported;
+	if (head - reported > entries / 2) {	// beside all that may be outstanding, the rest is full
+		queue->reported = head;
+		nvme_notify(queue, queue->ctrl->stride, reported & mask, head & mask);
 	}
-}
-
-static uint32_t nvme_poll(void *queue, struct ingot_blk_done *done, uint32_t max)
-{
-	struct nvme_view *view = queue;
-	struct nvme_ring *ring = view->ring;
-	nvme_publish(ring);
-	nvme_reap(ring);
-	uint32_t count = 0;
-	for (struct nvme_slot *slot; count < max && (slot = view->done); count++, done++) {
-		done->tag = slot->tag;
-		done->status = slot->status;
-		if (!(view->done = slot->next))
-			view->last = &view->done;
-		slot->next = view->free;
-		view->free = slot;
-	}
-	return count;
-}
-
-// With interrupts off: a callback may come to the same lock.
-static uint64_t nvme_enter(struct lock *lock)
-{
-	uint64_t flags = irq_save();
-	lock_take(lock);
-	return flags;
-}
-
-static void nvme_leave(struct lock *lock, uint64_t flags)
-{
-	lock_drop(lock);
-	irq_restore(flags);
-}
-
-// More namespaces than queues: each drive's queue has an owner, but they meet in one ring.
-static int nvme_submit_shared(void *queue, const struct ingot_blk_req *req)
-{
-	struct lock *lock = &((struct nvme_view *)queue)->ring->lock;
-	uint64_t flags = nvme_enter(lock);
-	int rc = nvme_submit(queue, req);
-	nvme_leave(lock, flags);
-	return rc;
-}
-
-static uint32_t nvme_poll_shared(void *queue, struct ingot_blk_done *done, uint32_t max)
-{
-	struct lock *lock = &((struct nvme_view *)queue)->ring->lock;
-	uint64_t flags = nvme_enter(lock);
-	uint32_t count = nvme_poll(queue, done, max);
-	nvme_leave(lock, flags);
 	return count;
 }
 
@@ -275,34 +194,33 @@ static uint32_t nvme_poll_shared(void *queue, struct ingot_blk_done *done, uint3
 // One command, waited for.  `head`: opcode and namespace; `cdw10`: with CDW11 above.
 static int nvme_admin(struct nvme *ctrl, uint64_t head, const void *data, uint64_t cdw10)
 {
-	uint32_t count = ctrl->admin_count++, at = count % ADMIN_ENTRIES, id = count & 0xFFFF;
+	uint32_t count = ctrl->admin_count++, at = count % ADMIN_ENTRIES;
 	struct nvme_sqe *sqe = (struct nvme_sqe *)ctrl->admin + at;
-	volatile struct nvme_cqe *cqe = (volatile struct nvme_cqe *)(ctrl->admin + (ADMIN_CQ << ctrl->page_shift)) + at;
+	volatile struct nvme_cqe *cqe = (volatile struct nvme_cqe *)(ctrl->admin + ctrl->page) + at;
 	volatile uint8_t *bell = ctrl->regs + NVME_DOORBELLS;
 	uint64_t deadline = time_deadline(ADMIN_US);
-	uint32_t end;
-	sqe->head = head | id << 16;
+	sqe->head = head;
 	sqe->prp[0] = (uintptr_t)data;
 	sqe->prp[1] = head == NVME_DOORBELL_BUFFER ? (uintptr_t)data + ctrl->page : 0;
 	sqe->cdw10 = cdw10;
-	at = (at + 1) % ADMIN_ENTRIES;
+	at = ctrl->admin_count % ADMIN_ENTRIES;
 	mmio_write32(bell, at);
-	while (end = cqe->end, (end >> NVME_CQE_PHASE_SHIFT & 1) == (count / ADMIN_ENTRIES & 1))
+	while (!(cqe->end & NVME_CQE_PHASE) == !(count & ADMIN_ENTRIES))
 		if (time_passed(deadline))
 			return E_TIMEOUT;
 	ctrl->result = cqe->result;
 	mmio_write32(bell + ctrl->stride, at);
-	return end & NVME_CQE_STATUS || (end & 0xFFFF) != id ? E_IO : E_OK;
+	return cqe->end & NVME_CQE_STATUS ? E_IO : E_OK;
 }
 
-static const uint8_t *nvme_data(const struct nvme *ctrl)
+static uint8_t *nvme_page(const struct nvme *ctrl, uint32_t index)
 {
-	return ctrl->admin + (ADMIN_DATA << ctrl->page_shift);
+	return ctrl->admin + index * ctrl->page;
 }
 
 static int nvme_identify(struct nvme *ctrl, uint32_t cns, uint64_t nsid)
 {
-	return nvme_admin(ctrl, NVME_IDENTIFY | nsid << 32, nvme_data(ctrl), cns);
+	return nvme_admin(ctrl, NVME_IDENTIFY | nsid << 32, nvme_page(ctrl, ADMIN_DATA), cns);
 }
 
 // ---- The controller ------------------------------------------------------------------------------------------
@@ -310,295 +228,247 @@ static int nvme_identify(struct nvme *ctrl, uint32_t cns, uint64_t nsid)
 static int nvme_switch(struct nvme *ctrl, uint32_t cc)
 {
 	uint64_t deadline = time_deadline(ctrl->ready_us);
-	uint32_t ready = cc & NVME_CC_EN, csts;
+	uint32_t wanted = cc & NVME_CC_EN, csts;
 	mmio_write32(ctrl->regs + NVME_CC, cc);
-	while (csts = mmio_read32(ctrl->regs + NVME_CSTS), (csts & NVME_CSTS_RDY) != ready) {
-		if (ready && csts & NVME_CSTS_CFS)
-			return E_IO;
-		if (time_passed(deadline))
+	while (csts = mmio_read32(ctrl->regs + NVME_CSTS), (csts & NVME_CSTS_RDY) != wanted)
+		if ((wanted && csts & NVME_CSTS_CFS) || time_passed(deadline))
 			return E_TIMEOUT;
-	}
 	return E_OK;
 }
 
 // Reset and initialization (s.3.5.1); the I/O queues come later.
 static int nvme_start(struct nvme *ctrl)
 {
-	uint8_t *admin = ctrl->admin;
-	uint32_t shift = ctrl->page_shift;
 	int rc = nvme_switch(ctrl, 0);
 	if (rc != E_OK)
 		return rc;
-	memset(admin, 0, ADMIN_PAGES << shift);
+	memset(ctrl->admin, 0, ADMIN_PAGES * ctrl->page);
 	ctrl->admin_count = 0;
 	mmio_write32(ctrl->regs + NVME_AQA, (ADMIN_ENTRIES - 1) << 16 | (ADMIN_ENTRIES - 1));
-	mmio_write64(ctrl->regs + NVME_ASQ, (uintptr_t)admin);
-	mmio_write64(ctrl->regs + NVME_ACQ, (uintptr_t)admin + ctrl->page);
-	rc = nvme_switch(ctrl, NVME_CC_EN | (shift - PAGE_SHIFT_LEAST) << NVME_CC_MPS_SHIFT |
-		NVME_CC_IOSQES | NVME_CC_IOCQES);
-	if (rc == E_OK)
-		rc = nvme_admin(ctrl, NVME_SET_FEATURES, NULL, NVME_FEATURE_QUEUES | (RINGS - 1) * 0x1000100000000);
-	uint32_t queues = clamp_u32(ctrl->result >> 16, 0, ctrl->result & 0xFFFF) + 1;
-	if (rc == E_OK)
-		rc = nvme_identify(ctrl, NVME_CNS_CONTROLLER, 0);
+	mmio_write64(ctrl->regs + NVME_ASQ, (uintptr_t)ctrl->admin);
+	mmio_write64(ctrl->regs + NVME_ACQ, (uintptr_t)ctrl->admin + ctrl->page);
+	if ((rc = nvme_switch(ctrl, ctrl->cc)) != E_OK || (rc = nvme_identify(ctrl, NVME_CNS_CONTROLLER, 0)) != E_OK)
+		return rc;
+	// A page holds the doorbells of all queues, unless they lie far apart.
+	ctrl->doorbell_buffer = *(uint16_t *)(nvme_page(ctrl, ADMIN_DATA) + NVME_ID_OACS) & NVME_OACS_DOORBELL_BUFFER &&
+		ctrl->stride == NVME_STRIDE_LEAST &&
+		nvme_admin(ctrl, NVME_DOORBELL_BUFFER, nvme_page(ctrl, ADMIN_SHADOW), 0) == E_OK;
+	return nvme_admin(ctrl, NVME_SET_FEATURES, NULL, NVME_FEATURE_QUEUES | (QUEUES_MOST - 1) * 0x1000100000000);
+}
+
+// Creates the two queues, empty.
+static int nvme_open(struct nvme_queue *queue)
+{
+	struct nvme *ctrl = queue->ctrl;
+	uint64_t id = queue->id, half = queue->entries / 2;
+	queue->tail = queue->notified = queue->head = queue->reported = 0;
+	memset((void *)queue->cq, 0, ENTRIES_MOST * sizeof(*queue->cq));
+	queue->shadow = NULL;
+	if (ctrl->doorbell_buffer) {
+		queue->shadow = nvme_page(ctrl, ADMIN_SHADOW) + id * 2 * NVME_STRIDE_LEAST;
+		*(volatile uint64_t *)queue->shadow = 0;
+	}
+	int rc = nvme_admin(ctrl, NVME_CREATE_CQ, (void *)queue->cq,
+		id | (2 * half - 1) << 16 | (uint64_t)NVME_QUEUE_CONTIGUOUS << 32);
 	if (rc != E_OK)
 		return rc;
-	ctrl->rings_most = clamp_u32(queues, 0, ctrl->rings_most);
-	// A page holds the doorbells of all rings.
-	ctrl->doorbell_buffer = ctrl->stride * 2 * (RINGS + 1) <= ctrl->page &&
-		*(uint16_t *)(nvme_data(ctrl) + NVME_ID_OACS) & NVME_OACS_DOORBELL_BUFFER &&
-		nvme_admin(ctrl, NVME_DOORBELL_BUFFER, admin + (ADMIN_SHADOW << shift), 0) == E_OK;
-	return E_OK;
+	return nvme_admin(ctrl, NVME_CREATE_SQ, queue->sq,
+		id | (half - 1) << 16 | (NVME_QUEUE_CONTIGUOUS | id << 16) << 32);
 }
 
-// Creates the queues of a ring, empty.
-static int nvme_open(struct nvme_ring *ring)
+// The controller has been reset, or is about to be: what it had is lost.  If it stays dead, so is what comes later.
+static uint32_t nvme_revive(struct nvme_queue *queue, struct ingot_blk_done *done, uint32_t max)
 {
-	struct nvme *ctrl = ring->ctrl;
-	uint32_t id = ring->id, bell = 2 * id * ctrl->stride;
-	volatile uint8_t *shadow = ctrl->admin + (ADMIN_SHADOW << ctrl->page_shift) + bell;
-	ring->bell = ctrl->regs + NVME_DOORBELLS + bell;
-	ring->shadow = NULL;
-	if (ctrl->doorbell_buffer) {
-		ring->shadow = shadow;
-		*(volatile uint32_t *)shadow = *(volatile uint32_t *)(shadow + ctrl->stride) = 0;
+	struct nvme *ctrl = queue->ctrl;
+	uint32_t count = 0;
+	uint64_t flags = irq_save();	// a callback may come here, too
+	lock_take(&ctrl->lock);
+	for (struct nvme_slot *slot = queue->slots; count < max; slot++) {
+		if (slot == queue->slots + SLOTS) {
+			queue->stale = ctrl->dead || nvme_open(queue) != E_OK;
+			break;
+		}
+		if (slot->flying)
+			nvme_finish(queue, slot, &done[count++], E_TIMEOUT);
 	}
-	ring->tail = ring->notified = ring->head = ring->reported = 0;
-	memset((void *)ring->cq, 0, sizeof(*ring->cq) << CQ_SHIFT);
-	int rc = nvme_admin(ctrl, NVME_CREATE_CQ, (void *)ring->cq,
-		id | ((1u << ring->cq_shift) - 1) << 16 | (uint64_t)NVME_QUEUE_CONTIGUOUS << 32);
-	if (rc == E_OK)
-		rc = nvme_admin(ctrl, NVME_CREATE_SQ, ring->sq,
-			id | ring->sq_mask << 16 | (uint64_t)(NVME_QUEUE_CONTIGUOUS | id << 16) << 32);
-	return rc;
+	lock_drop(&ctrl->lock);
+	irq_restore(flags);
+	return count;
 }
 
-// The controller has been reset: what it had is lost.  With a dead one, this happens at every poll.
-static void nvme_revive(struct nvme_ring *ring)
-{
-	struct nvme *ctrl = ring->ctrl;
-	uint64_t flags = nvme_enter(&ctrl->lock);
-	for (struct nvme_slot *slot = ring->slots; slot < ring->slots + SQ_ENTRIES; slot++)
-		if (slot->status == FLYING)
-			nvme_done(slot, E_TIMEOUT);
-	if (!ctrl->dead && nvme_open(ring) == E_OK)
-		ring->stale = false;
-	nvme_leave(&ctrl->lock, flags);
-}
-
-// Each ring is brought back by the core that owns it, at its next poll.
+// Each queue is brought back by the core that owns it, at its next poll.
 static void nvme_recover(struct blk_dev *blk)
 {
 	struct nvme *ctrl = container_of(blk, struct nvme_drive, blk)->ctrl;
-	uint64_t flags = nvme_enter(&ctrl->lock);
-	if (!((struct nvme_view *)blk->queue[0])->ring->stale) {	// else somebody has just done it
-		for (uint32_t i = 0; i < RINGS; i++)
-			if (ctrl->rings[i])
-				__atomic_store_n(&ctrl->rings[i]->stale, true, __ATOMIC_SEQ_CST);
-		int rc = nvme_start(ctrl);
-		ctrl->dead = rc != E_OK;
-		log("%s: time-out, reset%s\n", blk->info.address, rc ? " failed" : "");
+	uint64_t flags = irq_save();
+	lock_take(&ctrl->lock);
+	if (!((struct nvme_queue *)blk->queue[0])->stale) {	// else somebody has just done it
+		for (struct nvme_drive *drive = ctrl->drives; drive; drive = drive->next)
+			for (uint32_t i = 0; i < drive->blk.info.queues; i++)
+				((struct nvme_queue *)drive->blk.queue[i])->stale = true;
+		ctrl->dead = nvme_start(ctrl) != E_OK;
+		if (ctrl->dead)
+			pci_disable(ctrl->pci);
+		log("%s: time-out, controller %s\n", ctrl->pci->dev.name, ctrl->dead ? "dead" : "reset");
 	}
-	nvme_leave(&ctrl->lock, flags);
+	lock_drop(&ctrl->lock);
+	irq_restore(flags);
 }
 
 static const struct blk_ops nvme_ops = { .recover = nvme_recover };
 
 // ---- Drives --------------------------------------------------------------------------------------------------
 
-static struct nvme_ring *nvme_ring(struct nvme *ctrl, uint32_t index)
+static struct nvme_queue *nvme_queue(struct nvme *ctrl)
 {
-	uint8_t *memory = mem_alloc(ctrl->ring_bytes, ctrl->page);
+	uint8_t *memory = mem_alloc(ctrl->queue_bytes, ctrl->page), *lists = memory + QUEUE_LISTS * ctrl->page;
+	struct nvme_queue *queue = (struct nvme_queue *)(lists + SLOTS * ctrl->list_bytes);
 	if (!memory)
 		return NULL;
-	uint8_t *lists = memory + (RING_LISTS << ctrl->page_shift);
-	struct nvme_ring *ring = (struct nvme_ring *)(lists + SQ_ENTRIES * ctrl->list_bytes);
-	ring->sq = (struct nvme_sqe *)memory;
-	ring->cq = (struct nvme_cqe *)(memory + (RING_CQ << ctrl->page_shift));
-	ring->sq_mask = ctrl->sq_entries - 1;
-	ring->cq_shift = ctrl->cq_shift;
-	ring->spare = (1u << ctrl->cq_shift) - ctrl->sq_entries;
-	ring->page = ctrl->page;
-	ring->ctrl = ctrl;
-	ring->id = index + 1;
-	for (uint32_t i = 0; i < SQ_ENTRIES; i++) {
-		ring->slots[i].list = (uint64_t *)(lists + i * ctrl->list_bytes);
-		ring->slots[i].id = i << 16;
+	queue->sq = (struct nvme_sqe *)memory;
+	queue->cq = (struct nvme_cqe *)(memory + QUEUE_CQ * ctrl->page);
+	queue->entries = ctrl->entries;
+	queue->page = ctrl->page;
+	queue->ctrl = ctrl;
+	queue->id = ++ctrl->queue_last;
+	queue->bell = ctrl->regs + NVME_DOORBELLS + 2 * queue->id * ctrl->stride;
+	struct nvme_slot *slot = queue->slots;
+	for (uint32_t id = 0; id < ctrl->entries / 2 - 1; id++, slot++) {
+		slot->list = (uint64_t *)lists;
+		slot->id = id << 16;
+		slot->next = queue->free;
+		queue->free = slot;
+		lists += ctrl->list_bytes;
 	}
-	if (nvme_open(ring) != E_OK) {
-		mem_free(memory, ctrl->ring_bytes);
-		return NULL;
-	}
-	return ctrl->rings[index] = ring;
+	if (nvme_open(queue) == E_OK)
+		return queue;
+	mem_free(memory, ctrl->queue_bytes);
+	return NULL;
 }
 
-// A queue of a drive: the next ring, or a part of it.
-static int nvme_view(struct nvme *ctrl, struct nvme_view *view, uint32_t depth)
+// Frees the drive that came last.
+static void nvme_drop(struct nvme *ctrl)
 {
-	uint32_t index = ctrl->ring_next++ % ctrl->rings_most;
-	struct nvme_ring *ring = ctrl->rings[index];
-	if (!ring && !(ring = nvme_ring(ctrl, index)))
-		return E_NOMEM;
-	view->ring = ring;
-	view->last = &view->done;
-	struct nvme_slot *slot = &ring->slots[depth * ring->views++];
-	while (depth--) {
-		slot->view = view;
-		slot->next = view->free;
-		view->free = slot++;
-	}
-	return E_OK;
+	struct nvme_drive *drive = ctrl->drives;
+	ctrl->drives = drive->next;
+	for (uint32_t i = 0; i < drive->blk.info.queues; i++)
+		mem_free(((struct nvme_queue *)drive->blk.queue[i])->sq, ctrl->queue_bytes);
+	kfree(drive, sizeof(*drive));
 }
 
-// Fills in what Identify Namespace says; false if it isn't a drive for us.
-static bool nvme_format(struct nvme_drive *drive, const uint8_t *ns)
+// Namespace `nsid` as a drive with at most `most` queues.
+static int nvme_add(struct nvme *ctrl, uint32_t nsid, uint32_t most)
 {
-	struct ingot_blk_info *info = &drive->blk.info;
-	uint32_t flbas = ns[NVME_NS_FLBAS];
-	uint32_t format = *(uint32_t *)(ns + NVME_NS_LBAF + 4 * ((flbas & 15) | (flbas >> 1 & 0x30)));
-	uint32_t shift = format >> 16 & 0xFF;
-	info->blocks = *(uint64_t *)(ns + NVME_NS_NSZE);
-	info->block_bytes = 1u << (shift & 31);
-	drive->views->shift = shift;
-	if (ns[NVME_NS_ATTRIBUTES] & NVME_NS_WRITE_PROTECTED)
-		info->features |= INGOT_BLK_READONLY;
-	return info->blocks && !(format & 0xFFFF) && shift - BLOCK_SHIFT_LEAST <= BLOCK_SHIFT_MOST - BLOCK_SHIFT_LEAST;
-}
-
-// Namespace `nsid` as a drive with at most `queues` queues of `depth` requests.
-static int nvme_add(struct nvme *ctrl, uint32_t nsid, uint32_t queues, uint32_t depth)
-{
-	int rc = nvme_identify(ctrl, NVME_CNS_NAMESPACE, nsid);
-	if (rc != E_OK)
-		return rc;
 	struct nvme_drive *drive = kzalloc(sizeof(*drive));
 	if (!drive)
 		return E_NOMEM;
+	drive->ctrl = ctrl;
+	drive->next = ctrl->drives;
+	ctrl->drives = drive;
 	struct blk_dev *blk = &drive->blk;
 	struct ingot_blk_info *info = &blk->info;
-	struct nvme_view *view = drive->views;
-	info->features = ctrl->features;
-	rc = E_NOTSUP;
-	if (!nvme_format(drive, nvme_data(ctrl))) {
-		log(" namespace %u: format not supported", nsid);
-		goto free_drive;
-	}
-	uint32_t shift = view->shift;
-	while (info->queues < queues && (rc = nvme_view(ctrl, view, depth)) == E_OK) {
-		view->nsid = (uint64_t)nsid << 32;
-		view->shift = shift;
-		blk->queue[info->queues++] = view++;
-	}
-	if (!info->queues)
-		goto free_drive;
-	info->depth = depth;
-	info->align = 4;	// s.4.1.1
+	int rc = nvme_identify(ctrl, NVME_CNS_NAMESPACE, nsid);
+	const uint8_t *ns = nvme_page(ctrl, ADMIN_DATA);
+	uint32_t flbas = ns[NVME_NS_FLBAS];
+	uint32_t format = *(uint32_t *)(ns + NVME_NS_LBAF + 4 * ((flbas & 15) | (flbas >> 1 & 0x30)));
+	uint32_t shift = format >> 16 & 0xFF;
+	if (rc == E_OK && ((uint16_t)format || shift < BLOCK_SHIFT_LEAST || shift > BLOCK_SHIFT_MOST))
+		rc = E_NOTSUP;
+	info->blocks = *(uint64_t *)(ns + NVME_NS_NSZE);
+	info->features = ctrl->features | (ns[NVME_NS_ATTRIBUTES] & NVME_NS_WRITE_PROTECTED ? INGOT_BLK_READONLY : 0);
+	info->block_bytes = 1u << shift;
 	info->max_blocks = ctrl->most_bytes >> shift;
-	blk->submit = ctrl->shared ? nvme_submit_shared : nvme_submit;
-	blk->poll = ctrl->shared ? nvme_poll_shared : nvme_poll;
+	info->depth = ctrl->entries / 2 - 1;
+	info->align = 4;	// s.4.1.1
+	while (rc == E_OK && info->queues < most && ctrl->queue_last < ctrl->queues) {
+		struct nvme_queue *queue = nvme_queue(ctrl);
+		if (!queue)
+			break;
+		queue->nsid = (uint64_t)nsid << 32;
+		queue->shift = shift;
+		blk->queue[info->queues++] = queue;
+	}
+	if (rc == E_OK && !info->queues)
+		rc = E_NOMEM;
+	blk->submit = nvme_submit;
+	blk->poll = nvme_poll;
 	blk->ops = &nvme_ops;
 	blk->dev = &ctrl->pci->dev;
 	blk->kind = BLK_NVME;
 	blk->identity = ctrl->identity;
-	drive->ctrl = ctrl;
-	rc = blk_register(blk);
-	if (rc == E_OK) {
-		drive->next = ctrl->drives;
-		ctrl->drives = drive;
-		return E_OK;
+	if (rc == E_OK)
+		rc = blk_register(blk);
+	if (rc != E_OK) {
+		log(" namespace %u left alone", nsid);
+		nvme_drop(ctrl);
 	}
-free_drive:
-	kfree(drive, sizeof(*drive));
 	return rc;
 }
 
-// The active namespaces (s.5.17.2.2), or with a controller of before 1.1 all there might be.
-static int nvme_add_all(struct nvme *ctrl, uint32_t most)
+// The active namespaces (s.5.17.2.2); of a controller that has no such list, the first.
+static int nvme_add_all(struct nvme *ctrl)
 {
-	uint32_t *list = mem_alloc(NVME_IDENTIFY_BYTES, 64), count = 0;
-	int rc = E_NOMEM;
-	if (!list)
-		return rc;
-	if (nvme_identify(ctrl, NVME_CNS_NAMESPACES, 0) == E_OK)
-		memcpy(list, nvme_data(ctrl), NVME_IDENTIFY_BYTES);
-	else
-		for (; count < most && count < NAMESPACES_OLD; count++)
-			list[count] = count + 1;
-	for (count = 0; count < NAMESPACES && list[count];)
+	uint32_t *list = (uint32_t *)nvme_page(ctrl, ADMIN_DATA), count = 0, nsid = 0;
+	int rc = E_NODEV;
+	nvme_identify(ctrl, NVME_CNS_NAMESPACES, 0);
+	while (count < NAMESPACES && list[count])
 		count++;
-	uint32_t rings = ctrl->rings_most, sharers = count ? (count + rings - 1) / rings : 1;
-	ctrl->shared = sharers > 1;
-	rc = E_NODEV;
-	for (uint32_t i = 0; i < count; i++)
-		rc = nvme_add(ctrl, list[i], clamp_u32(rings / count, 1, clamp_u32(smp_count(), 1, BLK_QUEUES)),
-			(ctrl->sq_entries - 1) / sharers);
-	mem_free(list, NVME_IDENTIFY_BYTES);
-	return ctrl->drives ? E_OK : rc;
+	uint32_t most = clamp_u32(ctrl->queues / clamp_u32(count, 1, NAMESPACES), 1, clamp_u32(smp_count(), 1, BLK_QUEUES));
+	for (;;) {
+		if (nvme_identify(ctrl, NVME_CNS_NAMESPACES, nsid) != E_OK)
+			*list = 1;
+		if (*list <= nsid)
+			return ctrl->drives ? E_OK : rc;
+		nsid = *list;
+		rc = nvme_add(ctrl, nsid, most);
+	}
 }
 
-// What Identify Controller says, once.
 static int nvme_setup(struct nvme *ctrl)
 {
 	uint64_t cap = mmio_read64(ctrl->regs + NVME_CAP);
-	uint32_t shift = PAGE_SHIFT_LEAST + NVME_CAP_MPSMIN(cap), entries = NVME_CAP_MQES(cap) + 1;
-	uint64_t bells = (ctrl->pci->bar[0].bytes - NVME_DOORBELLS) >> (NVME_CAP_DSTRD(cap) + 3);
-	ctrl->page_shift = shift;
-	ctrl->page = 1u << shift;
-	ctrl->stride = 4u << NVME_CAP_DSTRD(cap);
-	ctrl->ready_us = (NVME_CAP_TO(cap) + 1) * READY_UNIT_US;
-	ctrl->rings_most = clamp_u32(min_u64(bells, RINGS + 1) - 1, 0, RINGS);
-	ctrl->cq_shift = CQ_SHIFT;
-	while (1u << ctrl->cq_shift > entries)
-		ctrl->cq_shift--;
-	ctrl->sq_entries = clamp_u32(1u << ctrl->cq_shift, 0, SQ_ENTRIES);
-	if (shift > PAGE_SHIFT_MOST || !ctrl->rings_most || ctrl->sq_entries < 2) {
+	uint32_t shift = NVME_CAP_MPSMIN(cap), stride_shift = NVME_CAP_DSTRD(cap) + NVME_STRIDE_SHIFT;
+	uint32_t bells = (ctrl->pci->bar[0].bytes - NVME_DOORBELLS) >> stride_shift;
+	ctrl->entries = ENTRIES_MOST;
+	while (ctrl->entries > NVME_CAP_MQES(cap) + 1)
+		ctrl->entries /= 2;
+	if (shift > PAGE_SHIFT_MOST || ctrl->entries < ENTRIES_LEAST || bells < 4) {
 		log(" capabilities %lx", cap);
 		return E_NOTSUP;
 	}
-	if (!(ctrl->admin = mem_alloc(ADMIN_PAGES << shift, ctrl->page)))
+	ctrl->cc = NVME_CC_EN | shift << NVME_CC_MPS_SHIFT | NVME_CC_IOSQES | NVME_CC_IOCQES;
+	ctrl->page = NVME_PAGE << shift;
+	ctrl->stride = 1u << stride_shift;
+	ctrl->ready_us = (NVME_CAP_TO(cap) + 1) * READY_UNIT_US;
+	ctrl->admin = mem_alloc(ADMIN_PAGES * ctrl->page, ctrl->page);
+	if (!ctrl->admin)
 		return E_NOMEM;
 	int rc = nvme_start(ctrl);
 	if (rc != E_OK) {
 		log(" not ready");
 		return rc;
 	}
-	const uint8_t *id = nvme_data(ctrl);
+	uint32_t granted = clamp_u32(ctrl->result >> 16, 0, ctrl->result & 0xFFFF) + 1;
+	ctrl->queues = clamp_u32(clamp_u32(granted, 0, QUEUES_MOST), 0, bells / 2 - 1);
+	const uint8_t *id = nvme_page(ctrl, ADMIN_DATA);
 	uint32_t pages = (uint8_t)(id[NVME_ID_MDTS] - 1) < PAGES_SHIFT_MOST ? id[NVME_ID_MDTS] : PAGES_SHIFT_MOST;
 	ctrl->most_bytes = ctrl->page << pages;
-	ctrl->list_bytes = clamp_u32(8 << pages, LIST_BYTES_LEAST, ~0u);
-	ctrl->ring_bytes = (RING_LISTS << shift) + SQ_ENTRIES * ctrl->list_bytes + sizeof(struct nvme_ring);
-	ctrl->features = (id[NVME_ID_VWC] & NVME_VWC_PRESENT ? INGOT_BLK_FLUSH : 0) |
-		(id[NVME_ID_ONCS] & NVME_ONCS_DSM ? INGOT_BLK_DISCARD : 0);
+	ctrl->list_bytes = 8u << pages;
+	ctrl->queue_bytes = QUEUE_LISTS * ctrl->page + SLOTS * ctrl->list_bytes + sizeof(struct nvme_queue);
+	ctrl->features = (id[NVME_ID_VWC] & NVME_VWC_PRESENT) * INGOT_BLK_FLUSH +
+		(id[NVME_ID_ONCS] & NVME_ONCS_DSM) * (INGOT_BLK_DISCARD / NVME_ONCS_DSM);
 	memcpy(ctrl->identity, id + NVME_ID_TEXT, NVME_ID_TEXT_BYTES);
-	rc = nvme_add_all(ctrl, *(uint32_t *)(id + NVME_ID_NN));
-	if (rc == E_NODEV) {
-		log(" no namespace");
-		rc = E_NOTSUP;
-	}
-	return rc;
-}
-
-// Orderly, where it runs: caches are written (s.3.6.1).
-static void nvme_stop(struct nvme *ctrl)
-{
-	volatile uint8_t *regs = ctrl->regs;
-	uint32_t cc = mmio_read32(regs + NVME_CC);
-	if (cc & NVME_CC_EN) {
-		mmio_write32(regs + NVME_CC, cc | NVME_CC_SHN_NORMAL);
-		mmio_wait32(regs + NVME_CSTS, NVME_CSTS_SHST, NVME_CSTS_SHST_DONE, SHUTDOWN_US);
-	}
-	nvme_switch(ctrl, 0);
+	return nvme_add_all(ctrl);
 }
 
 static void nvme_free(struct nvme *ctrl)
 {
 	if (ctrl->admin)	// else it was never touched
-		nvme_stop(ctrl);
+		nvme_switch(ctrl, 0);
 	pci_disable(ctrl->pci);
-	for (uint32_t i = 0; i < RINGS; i++)
-		if (ctrl->rings[i])
-			mem_free(ctrl->rings[i]->sq, ctrl->ring_bytes);
-	mem_free(ctrl->admin, ADMIN_PAGES << ctrl->page_shift);
+	while (ctrl->drives)
+		nvme_drop(ctrl);
+	mem_free(ctrl->admin, ADMIN_PAGES * ctrl->page);
 	kfree(ctrl, sizeof(*ctrl));
 }
 
@@ -621,11 +491,8 @@ static int nvme_probe(struct device *dev, const struct dev_id *row)
 static void nvme_remove(struct device *dev)
 {
 	struct nvme *ctrl = dev->drvdata;
-	for (struct nvme_drive *drive; (drive = ctrl->drives);) {
-		ctrl->drives = drive->next;
+	for (struct nvme_drive *drive = ctrl->drives; drive; drive = drive->next)
 		blk_unregister(&drive->blk);
-		kfree(drive, sizeof(*drive));
-	}
 	nvme_free(ctrl);
 }
 

@@ -16,20 +16,20 @@
 #define NVME_CAP_MQES(cap) ((uint32_t)(cap) & 0xFFFF)		// entries of a queue, less one
 #define NVME_CAP_TO(cap) ((uint32_t)(cap) >> 24)		// in 500 ms
 #define NVME_CAP_DSTRD(cap) ((uint32_t)((cap) >> 32) & 15)
+#define NVME_STRIDE_SHIFT 2
+#define NVME_STRIDE_LEAST 4
+#define NVME_PAGE 4096u
 #define NVME_CAP_MPSMIN(cap) ((uint32_t)((cap) >> 48) & 15)	// pages of 4096 << MPSMIN bytes
 
 // CC (s.3.1.3.5)
 #define NVME_CC_EN 1
 #define NVME_CC_MPS_SHIFT 7
-#define NVME_CC_SHN_NORMAL (1 << 14)
 #define NVME_CC_IOSQES (6 << 16)	// entries of 64
 #define NVME_CC_IOCQES (4 << 20)	// and 16 bytes
 
 // CSTS (s.3.1.3.6)
 #define NVME_CSTS_RDY 1
 #define NVME_CSTS_CFS 2
-#define NVME_CSTS_SHST (3 << 2)
-#define NVME_CSTS_SHST_DONE (2 << 2)
 
 // Admin commands (s.5)
 #define NVME_CREATE_SQ 0x01
@@ -63,14 +63,10 @@ struct nvme_cqe {	// s.3.3.3.2
 	uint32_t end;		// command identifier 15:0, phase tag, status
 };
 _Static_assert(sizeof(struct nvme_cqe) == 16, "completion queue entry");
-#define NVME_CQE_PHASE_SHIFT 16
+#define NVME_CQE_PHASE (1 << 16)
 #define NVME_CQE_STATUS 0x0FFE0000	// status code and its type
 
-struct nvme_range {	// NVM Command Set, 3.2.3: dataset management
-	uint32_t attributes, blocks;
-	uint64_t first;
-};
-_Static_assert(sizeof(struct nvme_range) == 16, "dataset management range");
+#define NVME_RANGE_BYTES 16		// NVM Command Set, 3.2.3: attributes 31:0, blocks 63:32; first block
 
 // Identify (s.5.17): CNS, and offsets into the 4096 bytes that it returns
 #define NVME_CNS_NAMESPACE 0
@@ -82,7 +78,6 @@ _Static_assert(sizeof(struct nvme_range) == 16, "dataset management range");
 #define NVME_ID_MDTS 77
 #define NVME_ID_OACS 256
 #define NVME_OACS_DOORBELL_BUFFER (1 << 8)
-#define NVME_ID_NN 516
 #define NVME_ID_ONCS 520
 #define NVME_ONCS_DSM (1 << 2)
 #define NVME_ID_VWC 525
