@@ -10,10 +10,12 @@
 #include <smp.h>
 #include <time.h>
 
-#define ENTRIES_MOST 256u	// of a completion queue; half as many of a submission queue
-#define ENTRIES_LEAST 4u
-#define SLOTS (ENTRIES_MOST / 2)
-#define ADMIN_ENTRIES 16u	// one command at a time
+#define ENTRIES 64u		// of a submission queue
+#define CQ_SHIFT 7		// twice as many of a completion queue, so that its head is told once in a while
+#define CQ_ENTRIES (1u << CQ_SHIFT)
+#define SLOTS (ENTRIES - 1)	// requests that a queue holds
+#define ADMIN_SHIFT 2		// entries of an admin queue; one command at a time
+#define ADMIN_ENTRIES (1u << ADMIN_SHIFT)
 #define QUEUES_MOST 64u		// pairs of a controller
 #define PAGES_SHIFT_MOST 7	// pages of a request: 128
 #define PAGE_SHIFT_MOST 4	// beyond 4 KiB
@@ -22,8 +24,10 @@
 #define NAMESPACES (NVME_IDENTIFY_BYTES / 4)
 #define ADMIN_US 5000000
 #define READY_UNIT_US 500000
-enum { ADMIN_SQ, ADMIN_CQ, ADMIN_DATA, ADMIN_SHADOW, ADMIN_EVENT, ADMIN_PAGES };	// one page each
-enum { QUEUE_CQ = 2, QUEUE_LISTS = 3 };	// pages of a queue's memory: its SQ, its CQ, the lists of its slots, itself
+// Pages of a controller: its admin queues, what Identify returns by CNS, shadow doorbells and event indices.
+enum { ADMIN_SQ, ADMIN_CQ, ADMIN_IDENTIFY, ADMIN_SHADOW = ADMIN_IDENTIFY + 3, ADMIN_EVENT, ADMIN_PAGES };
+// Of a queue's memory: its SQ, its CQ, then the lists of its slots, and itself.
+enum { QUEUE_SQ, QUEUE_CQ, QUEUE_LISTS };
 
 // A command identifier and what belongs to it.
 struct nvme_slot {
@@ -42,7 +46,6 @@ struct nvme_queue {
 	uint64_t nsid;			// in 63:32
 	uint32_t tail, notified;	// of the submission queue; what the device knows
 	uint32_t head, reported;	// of the completion queue; what the device knows
-	uint32_t entries;		// of the completion queue, a power of two; half as many of the submission queue
 	uint32_t shift;			// from blocks to bytes
 	uint32_t page;
 	bool stale;			// the controller has been reset: set by any core, cleared by the owner
@@ -67,16 +70,12 @@ struct nvme {
 	uint32_t page, cc;
 	uint32_t stride;		// of the doorbells
 	uint32_t ready_us;
-	uint32_t entries;
 	uint32_t most_bytes;		// of a request
 	uint32_t list_bytes, queue_bytes;
 	uint32_t admin_count, result;
-	uint32_t queues;		// pairs that there are
-	uint16_t features;
-	uint8_t queue_last;		// number of the last one in use
-	bool doorbell_buffer, dead;
+	uint32_t queues, queue_last;	// pairs that there are; number of the last one in use
 	struct lock lock;		// admin commands, recovery
-	char identity[NVME_ID_TEXT_BYTES];
+	bool doorbell_buffer, dead;
 };
 
 // ---- Data path -----------------------------------------------------------------------------------------------
@@ -98,10 +97,10 @@ static void nvme_notify(struct nvme_queue *queue, uint32_t at, uint32_t old, uin
 
 static void nvme_publish(struct nvme_queue *queue)
 {
-	uint32_t mask = queue->entries / 2 - 1, old = queue->notified, tail = queue->tail;
+	uint32_t old = queue->notified, tail = queue->tail;
 	queue->notified = tail;
 	if (tail != old)
-		nvme_notify(queue, 0, old & mask, tail & mask);
+		nvme_notify(queue, 0, old % ENTRIES, tail % ENTRIES);
 }
 
 static int nvme_submit(void *owned, const struct ingot_blk_req *req)
@@ -113,7 +112,7 @@ static int nvme_submit(void *owned, const struct ingot_blk_req *req)
 		nvme_publish(queue);
 		return E_AGAIN;
 	}
-	struct nvme_sqe *sqe = &queue->sq[queue->tail & (queue->entries / 2 - 1)];
+	struct nvme_sqe *sqe = &queue->sq[queue->tail % ENTRIES];
 	uint64_t *list = slot->list, *entry = sqe->prp;
 	const char *data = req->data;
 	uint64_t left = (uint64_t)req->count << queue->shift;
@@ -168,13 +167,13 @@ static uint32_t nvme_revive(struct nvme_queue *queue, struct ingot_blk_done *don
 static uint32_t nvme_poll(void *owned, struct ingot_blk_done *done, uint32_t max)
 {
 	struct nvme_queue *queue = owned;
-	uint32_t count = 0, head = queue->head, entries = queue->entries, mask = entries - 1;
+	uint32_t count = 0, head = queue->head;
 	if (unlikely(__atomic_load_n(&queue->stale, __ATOMIC_RELAXED)))
 		return nvme_revive(queue, done, max);
 	nvme_publish(queue);
 	for (; count < max; head++) {
-		uint32_t end = queue->cq[head & mask].end, id = end & 0xFFFF;
-		if (!(end & NVME_CQE_PHASE) == !(head & entries))
+		uint32_t end = queue->cq[head % CQ_ENTRIES].end, id = end & 0xFFFF;
+		if (!((end >> NVME_CQE_PHASE_SHIFT ^ head >> CQ_SHIFT) & 1))
 			break;
 		struct nvme_slot *slot = &queue->slots[id];
 		if (id < SLOTS && slot->flying)		// one that it doesn't have is passed over
@@ -182,16 +181,21 @@ static uint32_t nvme_poll(void *owned, struct ingot_blk_done *done, uint32_t max
 	}
 	queue->head = head;
 	uint32_t reported = queue->reported;
-	if (head - reported > entries / 2) {	// beside all that may be outstanding, the rest is full
+	if (head - reported > ENTRIES) {	// the rest is for those that may be outstanding
 		queue->reported = head;
-		nvme_notify(queue, queue->ctrl->stride, reported & mask, head & mask);
+		nvme_notify(queue, queue->ctrl->stride, reported % CQ_ENTRIES, head % CQ_ENTRIES);
 	}
 	return count;
 }
 
 // ---- Admin commands ------------------------------------------------------------------------------------------
 
-// One command, waited for.  `head`: opcode and namespace; `cdw10`: with CDW11 above.
+static uint8_t *nvme_page(const struct nvme *ctrl, uint32_t index)
+{
+	return ctrl->admin + index * ctrl->page;
+}
+
+// One command, waited for.  `head`: opcode and namespace; `data`: two pages follow each other; `cdw10`: with CDW11 above.
 static int nvme_admin(struct nvme *ctrl, uint64_t head, const void *data, uint64_t cdw10)
 {
 	uint32_t count = ctrl->admin_count++, at = count % ADMIN_ENTRIES;
@@ -201,11 +205,11 @@ static int nvme_admin(struct nvme *ctrl, uint64_t head, const void *data, uint64
 	uint64_t deadline = time_deadline(ADMIN_US);
 	sqe->head = head;
 	sqe->prp[0] = (uintptr_t)data;
-	sqe->prp[1] = head == NVME_DOORBELL_BUFFER ? (uintptr_t)data + ctrl->page : 0;
+	sqe->prp[1] = (uintptr_t)data + ctrl->page;
 	sqe->cdw10 = cdw10;
 	at = ctrl->admin_count % ADMIN_ENTRIES;
 	mmio_write32(bell, at);
-	while (!(cqe->end & NVME_CQE_PHASE) == !(count & ADMIN_ENTRIES))
+	while (!((cqe->end >> NVME_CQE_PHASE_SHIFT ^ count >> ADMIN_SHIFT) & 1))
 		if (time_passed(deadline))
 			return E_TIMEOUT;
 	ctrl->result = cqe->result;
@@ -213,14 +217,10 @@ static int nvme_admin(struct nvme *ctrl, uint64_t head, const void *data, uint64
 	return cqe->end & NVME_CQE_STATUS ? E_IO : E_OK;
 }
 
-static uint8_t *nvme_page(const struct nvme *ctrl, uint32_t index)
-{
-	return ctrl->admin + index * ctrl->page;
-}
-
+// Into the page of this CNS.
 static int nvme_identify(struct nvme *ctrl, uint32_t cns, uint64_t nsid)
 {
-	return nvme_admin(ctrl, NVME_IDENTIFY | nsid << 32, nvme_page(ctrl, ADMIN_DATA), cns);
+	return nvme_admin(ctrl, NVME_IDENTIFY | nsid << 32, nvme_page(ctrl, ADMIN_IDENTIFY + cns), cns);
 }
 
 // ---- The controller ------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ static int nvme_start(struct nvme *ctrl)
 	if ((rc = nvme_switch(ctrl, ctrl->cc)) != E_OK || (rc = nvme_identify(ctrl, NVME_CNS_CONTROLLER, 0)) != E_OK)
 		return rc;
 	// A page holds the doorbells of all queues, unless they lie far apart.
-	ctrl->doorbell_buffer = *(uint16_t *)(nvme_page(ctrl, ADMIN_DATA) + NVME_ID_OACS) & NVME_OACS_DOORBELL_BUFFER &&
+	ctrl->doorbell_buffer = *(uint16_t *)(nvme_page(ctrl, ADMIN_IDENTIFY + NVME_CNS_CONTROLLER) + NVME_ID_OACS) & NVME_OACS_DOORBELL_BUFFER &&
 		ctrl->stride == NVME_STRIDE_LEAST &&
 		nvme_admin(ctrl, NVME_DOORBELL_BUFFER, nvme_page(ctrl, ADMIN_SHADOW), 0) == E_OK;
 	return nvme_admin(ctrl, NVME_SET_FEATURES, NULL, NVME_FEATURE_QUEUES | (QUEUES_MOST - 1) * 0x1000100000000);
@@ -260,20 +260,20 @@ static int nvme_start(struct nvme *ctrl)
 static int nvme_open(struct nvme_queue *queue)
 {
 	struct nvme *ctrl = queue->ctrl;
-	uint64_t id = queue->id, half = queue->entries / 2;
+	uint64_t id = queue->id;
 	queue->tail = queue->notified = queue->head = queue->reported = 0;
-	memset((void *)queue->cq, 0, ENTRIES_MOST * sizeof(*queue->cq));
+	memset((void *)queue->cq, 0, CQ_ENTRIES * sizeof(*queue->cq));
 	queue->shadow = NULL;
 	if (ctrl->doorbell_buffer) {
 		queue->shadow = nvme_page(ctrl, ADMIN_SHADOW) + id * 2 * NVME_STRIDE_LEAST;
 		*(volatile uint64_t *)queue->shadow = 0;
 	}
 	int rc = nvme_admin(ctrl, NVME_CREATE_CQ, (void *)queue->cq,
-		id | (2 * half - 1) << 16 | (uint64_t)NVME_QUEUE_CONTIGUOUS << 32);
+		id | (CQ_ENTRIES - 1) << 16 | (uint64_t)NVME_QUEUE_CONTIGUOUS << 32);
 	if (rc != E_OK)
 		return rc;
 	return nvme_admin(ctrl, NVME_CREATE_SQ, queue->sq,
-		id | (half - 1) << 16 | (NVME_QUEUE_CONTIGUOUS | id << 16) << 32);
+		id | (ENTRIES - 1) << 16 | (NVME_QUEUE_CONTIGUOUS | id << 16) << 32);
 }
 
 // The controller has been reset, or is about to be: what it had is lost.  If it stays dead, so is what comes later.
@@ -321,19 +321,21 @@ static const struct blk_ops nvme_ops = { .recover = nvme_recover };
 
 static struct nvme_queue *nvme_queue(struct nvme *ctrl)
 {
-	uint8_t *memory = mem_alloc(ctrl->queue_bytes, ctrl->page), *lists = memory + QUEUE_LISTS * ctrl->page;
-	struct nvme_queue *queue = (struct nvme_queue *)(lists + SLOTS * ctrl->list_bytes);
+	uint8_t *memory = NULL;
+	if (ctrl->queue_last < ctrl->queues)
+		memory = mem_alloc(ctrl->queue_bytes, ctrl->page);
 	if (!memory)
 		return NULL;
+	uint8_t *lists = memory + QUEUE_LISTS * ctrl->page;
+	struct nvme_queue *queue = (struct nvme_queue *)(lists + SLOTS * ctrl->list_bytes);
 	queue->sq = (struct nvme_sqe *)memory;
 	queue->cq = (struct nvme_cqe *)(memory + QUEUE_CQ * ctrl->page);
-	queue->entries = ctrl->entries;
 	queue->page = ctrl->page;
 	queue->ctrl = ctrl;
 	queue->id = ++ctrl->queue_last;
 	queue->bell = ctrl->regs + NVME_DOORBELLS + 2 * queue->id * ctrl->stride;
 	struct nvme_slot *slot = queue->slots;
-	for (uint32_t id = 0; id < ctrl->entries / 2 - 1; id++, slot++) {
+	for (uint32_t id = 0; id < SLOTS; id++, slot++) {
 		slot->list = (uint64_t *)lists;
 		slot->id = id << 16;
 		slot->next = queue->free;
@@ -368,35 +370,38 @@ static int nvme_add(struct nvme *ctrl, uint32_t nsid, uint32_t most)
 	struct blk_dev *blk = &drive->blk;
 	struct ingot_blk_info *info = &blk->info;
 	int rc = nvme_identify(ctrl, NVME_CNS_NAMESPACE, nsid);
-	const uint8_t *ns = nvme_page(ctrl, ADMIN_DATA);
+	const uint8_t *ns = nvme_page(ctrl, ADMIN_IDENTIFY + NVME_CNS_NAMESPACE);
+	const uint8_t *id = nvme_page(ctrl, ADMIN_IDENTIFY + NVME_CNS_CONTROLLER);
 	uint32_t flbas = ns[NVME_NS_FLBAS];
 	uint32_t format = *(uint32_t *)(ns + NVME_NS_LBAF + 4 * ((flbas & 15) | (flbas >> 1 & 0x30)));
 	uint32_t shift = format >> 16 & 0xFF;
-	if (rc == E_OK && ((uint16_t)format || shift < BLOCK_SHIFT_LEAST || shift > BLOCK_SHIFT_MOST))
-		rc = E_NOTSUP;
 	info->blocks = *(uint64_t *)(ns + NVME_NS_NSZE);
-	info->features = ctrl->features | (ns[NVME_NS_ATTRIBUTES] & NVME_NS_WRITE_PROTECTED ? INGOT_BLK_READONLY : 0);
+	info->features = (ns[NVME_NS_ATTRIBUTES] & NVME_NS_WRITE_PROTECTED) * INGOT_BLK_READONLY +
+		(id[NVME_ID_VWC] & NVME_VWC_PRESENT) * INGOT_BLK_FLUSH +
+		(id[NVME_ID_ONCS] & NVME_ONCS_DSM) * (INGOT_BLK_DISCARD / NVME_ONCS_DSM);
 	info->block_bytes = 1u << shift;
 	info->max_blocks = ctrl->most_bytes >> shift;
-	info->depth = ctrl->entries / 2 - 1;
+	info->depth = SLOTS;
 	info->align = 4;	// s.4.1.1
-	while (rc == E_OK && info->queues < most && ctrl->queue_last < ctrl->queues) {
-		struct nvme_queue *queue = nvme_queue(ctrl);
-		if (!queue)
-			break;
-		queue->nsid = (uint64_t)nsid << 32;
-		queue->shift = shift;
-		blk->queue[info->queues++] = queue;
-	}
-	if (rc == E_OK && !info->queues)
-		rc = E_NOMEM;
 	blk->submit = nvme_submit;
 	blk->poll = nvme_poll;
 	blk->ops = &nvme_ops;
 	blk->dev = &ctrl->pci->dev;
 	blk->kind = BLK_NVME;
-	blk->identity = ctrl->identity;
-	if (rc == E_OK)
+	blk->identity = (const char *)id + NVME_ID_TEXT;
+	if (rc == E_OK && ((uint16_t)format || shift - BLOCK_SHIFT_LEAST > BLOCK_SHIFT_MOST - BLOCK_SHIFT_LEAST))
+		rc = E_NOTSUP;
+	while (rc == E_OK && info->queues < most) {
+		struct nvme_queue *queue = nvme_queue(ctrl);
+		if (!queue) {
+			rc = E_NOMEM;
+			break;
+		}
+		queue->nsid = (uint64_t)nsid << 32;
+		queue->shift = shift;
+		blk->queue[info->queues++] = queue;
+	}
+	if (info->queues)	// fewer will do
 		rc = blk_register(blk);
 	if (rc != E_OK) {
 		log(" namespace %u left alone", nsid);
@@ -408,31 +413,22 @@ static int nvme_add(struct nvme *ctrl, uint32_t nsid, uint32_t most)
 // The active namespaces (s.5.17.2.2); of a controller that has no such list, the first.
 static int nvme_add_all(struct nvme *ctrl)
 {
-	uint32_t *list = (uint32_t *)nvme_page(ctrl, ADMIN_DATA), count = 0, nsid = 0;
-	int rc = E_NODEV;
-	nvme_identify(ctrl, NVME_CNS_NAMESPACES, 0);
+	uint32_t *list = (uint32_t *)nvme_page(ctrl, ADMIN_IDENTIFY + NVME_CNS_NAMESPACES), count = 0;
+	int rc = E_NOTSUP;
+	if (nvme_identify(ctrl, NVME_CNS_NAMESPACES, 0) != E_OK)
+		*list = 1;
 	while (count < NAMESPACES && list[count])
 		count++;
-	uint32_t most = clamp_u32(ctrl->queues / clamp_u32(count, 1, NAMESPACES), 1, clamp_u32(smp_count(), 1, BLK_QUEUES));
-	for (;;) {
-		if (nvme_identify(ctrl, NVME_CNS_NAMESPACES, nsid) != E_OK)
-			*list = 1;
-		if (*list <= nsid)
-			return ctrl->drives ? E_OK : rc;
-		nsid = *list;
-		rc = nvme_add(ctrl, nsid, most);
-	}
+	for (uint32_t i = 0; i < count; i++)
+		rc = nvme_add(ctrl, list[i], clamp_u32(ctrl->queues / count, 1, clamp_u32(smp_count(), 1, BLK_QUEUES)));
+	return ctrl->drives ? E_OK : rc;
 }
 
 static int nvme_setup(struct nvme *ctrl)
 {
 	uint64_t cap = mmio_read64(ctrl->regs + NVME_CAP);
 	uint32_t shift = NVME_CAP_MPSMIN(cap), stride_shift = NVME_CAP_DSTRD(cap) + NVME_STRIDE_SHIFT;
-	uint32_t bells = (ctrl->pci->bar[0].bytes - NVME_DOORBELLS) >> stride_shift;
-	ctrl->entries = ENTRIES_MOST;
-	while (ctrl->entries > NVME_CAP_MQES(cap) + 1)
-		ctrl->entries /= 2;
-	if (shift > PAGE_SHIFT_MOST || ctrl->entries < ENTRIES_LEAST || bells < 4) {
+	if (shift > PAGE_SHIFT_MOST || NVME_CAP_MQES(cap) < CQ_ENTRIES - 1) {
 		log(" capabilities %lx", cap);
 		return E_NOTSUP;
 	}
@@ -448,16 +444,14 @@ static int nvme_setup(struct nvme *ctrl)
 		log(" not ready");
 		return rc;
 	}
-	uint32_t granted = clamp_u32(ctrl->result >> 16, 0, ctrl->result & 0xFFFF) + 1;
-	ctrl->queues = clamp_u32(clamp_u32(granted, 0, QUEUES_MOST), 0, bells / 2 - 1);
-	const uint8_t *id = nvme_page(ctrl, ADMIN_DATA);
-	uint32_t pages = (uint8_t)(id[NVME_ID_MDTS] - 1) < PAGES_SHIFT_MOST ? id[NVME_ID_MDTS] : PAGES_SHIFT_MOST;
+	uint32_t result = ctrl->result, most = (ctrl->pci->bar[0].bytes - NVME_DOORBELLS) >> stride_shift >> 1;
+	ctrl->queues = min_u64(min_u64((uint16_t)result, result >> 16) + 1, min_u64(most - 1, QUEUES_MOST));
+	uint32_t pages = nvme_page(ctrl, ADMIN_IDENTIFY + NVME_CNS_CONTROLLER)[NVME_ID_MDTS];
+	if (pages - 1 >= PAGES_SHIFT_MOST)
+		pages = PAGES_SHIFT_MOST;
 	ctrl->most_bytes = ctrl->page << pages;
 	ctrl->list_bytes = 8u << pages;
 	ctrl->queue_bytes = QUEUE_LISTS * ctrl->page + SLOTS * ctrl->list_bytes + sizeof(struct nvme_queue);
-	ctrl->features = (id[NVME_ID_VWC] & NVME_VWC_PRESENT) * INGOT_BLK_FLUSH +
-		(id[NVME_ID_ONCS] & NVME_ONCS_DSM) * (INGOT_BLK_DISCARD / NVME_ONCS_DSM);
-	memcpy(ctrl->identity, id + NVME_ID_TEXT, NVME_ID_TEXT_BYTES);
 	return nvme_add_all(ctrl);
 }
 

@@ -63,7 +63,7 @@ struct nvme_cqe {	// s.3.3.3.2
 	uint32_t end;		// command identifier 15:0, phase tag, status
 };
 _Static_assert(sizeof(struct nvme_cqe) == 16, "completion queue entry");
-#define NVME_CQE_PHASE (1 << 16)
+#define NVME_CQE_PHASE_SHIFT 16
 #define NVME_CQE_STATUS 0x0FFE0000	// status code and its type
 
 #define NVME_RANGE_BYTES 16		// NVM Command Set, 3.2.3: attributes 31:0, blocks 63:32; first block
@@ -73,8 +73,7 @@ _Static_assert(sizeof(struct nvme_cqe) == 16, "completion queue entry");
 #define NVME_CNS_CONTROLLER 1
 #define NVME_CNS_NAMESPACES 2
 #define NVME_IDENTIFY_BYTES 4096
-#define NVME_ID_TEXT 4			// serial number, model, firmware revision
-#define NVME_ID_TEXT_BYTES 70
+#define NVME_ID_TEXT 4			// serial number, model, firmware revision: 70 bytes
 #define NVME_ID_MDTS 77
 #define NVME_ID_OACS 256
 #define NVME_OACS_DOORBELL_BUFFER (1 << 8)
