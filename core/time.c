@@ -172,6 +172,7 @@ int mmio_wait32(const volatile void *reg, uint32_t mask, uint32_t value, uint32_
 // as the key comes, is woken soon after.
 #define WAKE_NS 10000000u
 static uint64_t wake_at;
+static struct time_alarm *alarms;	// the first one first
 
 static void arm(void)
 {
@@ -179,6 +180,8 @@ static void arm(void)
 	uint64_t next = cpu->timer.fn ? cpu->timer.next : 0, now = time_ns();
 	if (!cpu->index && wake_at && (!next || wake_at < next))
 		next = wake_at;
+	if (!cpu->index && alarms && (!next || alarms->at < next))
+		next = alarms->at;
 	if (next)
 		apic_timer_arm(next > now ? next - now : 1);
 }
@@ -188,6 +191,34 @@ void timer_wake(bool on)
 	wake_at = on ? time_ns() + WAKE_NS : 0;
 	if (on)
 		arm();
+}
+
+void time_alarm(struct time_alarm *alarm, uint64_t at)
+{
+	uint64_t flags = irq_save();
+	struct time_alarm **link = &alarms;
+	while (*link && *link != alarm)
+		link = &(*link)->next;
+	if (*link)
+		*link = alarm->next;
+	alarm->at = at;
+	if (at) {
+		for (link = &alarms; *link && (*link)->at <= at;)
+			link = &(*link)->next;
+		alarm->next = *link;
+		*link = alarm;
+		arm();
+	}
+	irq_restore(flags);
+}
+
+static void alarms_ring(void)
+{
+	for (struct time_alarm *alarm; (alarm = alarms) && time_ns() >= alarm->at;) {
+		alarms = alarm->next;
+		alarm->at = 0;
+		alarm->fn(alarm);
+	}
 }
 
 void timer_tick(void *arg)
@@ -200,6 +231,8 @@ void timer_tick(void *arg)
 	}
 	if (!smp_self() && wake_at)
 		wake_at = time_ns() + WAKE_NS;
+	if (!smp_self())
+		alarms_ring();
 	arm();
 }
 
