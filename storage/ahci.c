@@ -13,27 +13,28 @@
 #define RESET_US 1000000	// a.10.4.3
 #define HANDOFF_US 2000000	// a.10.6.3
 #define STOP_US 500000		// a.10.3.1
-#define PRESENCE_US 30000	// a disk answers COMRESET within 10 ms (SATA, out of band signalling)
+#define PRESENCE_US 20000	// a disk answers a reset of the link within 10 ms (Serial ATA 3.x, 8.4.2)
 #define READY_US 10000000	// until it has spun up
 #define COMRESET_US 1000	// a.10.4.2
 
-#define PIECES 6		// of memory, in a request
+#define PIECES 8		// of memory, in a request
 #define MOST_BYTES AHCI_PRD_MOST	// of a request
 #define TRIM_RANGES 64		// of one command: 512 bytes
 #define TRIM_MOST (TRIM_RANGES * ATA_TRIM_RANGE)
-#define BLOCK_SHIFT_LEAST 9
+#define BLOCK_SHIFT_LEAST 9	// 512 or 4096 bytes
 #define BLOCK_SHIFT_MOST 12
+#define IDENTIFY 8		// beside INGOT_READ...; its data is `trim`
 
-#define PORT(regs, n) ((regs) + HBA_PORT_FIRST + (n) * HBA_PORT_BYTES)
+#define PORT(regs, n) ((regs) + PORT_FIRST + (n) * PORT_BYTES)
 
 struct ahci_table {		// a.4.2.3
-	uint32_t fis[16], packet[4], reserved[12];
-	struct ahci_prd prd[PIECES];
-	// Ours
+	uint32_t fis[16], packet[4];
+	// 48 bytes that the HBA has no use for
 	uint64_t tag, block;
 	uint32_t left;		// blocks still to be trimmed from `block` on
 	int32_t status;
-	uint64_t pad;
+	uint64_t reserved[3];
+	struct ahci_prd prd[PIECES];
 };
 _Static_assert(sizeof(struct ahci_table) == 256 && offsetof(struct ahci_table, prd) == 128, "command table");
 
@@ -53,6 +54,7 @@ struct ahci_port {
 	bool starting;			// after a reset, until `until`
 	uint64_t until;			// 0, or when the disk's time is over
 	uint64_t reach;			// last address that the HBA can access
+	struct ahci_port *next;		// of the same HBA
 	struct blk_dev blk;
 	uint64_t trim[TRIM_RANGES];	// data of the trim, which goes alone; of IDENTIFY DEVICE
 	struct ahci_header list[AHCI_SLOTS] __attribute__((aligned(1024)));	// a.4.2.2
@@ -60,11 +62,6 @@ struct ahci_port {
 	struct ahci_fis fis;
 };
 _Static_assert(offsetof(struct ahci_port, list) == 1024 && offsetof(struct ahci_port, fis) % 256 == 0, "alignment");
-
-struct ahci {
-	volatile uint8_t *regs;
-	struct ahci_port *ports[AHCI_PORTS];	// those with disks
-};
 
 // ---- Errors ------------------------------------------------------------------------------------------------------
 
@@ -85,17 +82,21 @@ static void ahci_end(struct ahci_port *p, uint32_t slots, int status)
 		p->tables[__builtin_ctz(slots)].status = status;
 }
 
-// Takes the command list from the HBA (a.10.3.1).
+// Takes the port's memory from the HBA (a.10.3).
 static void ahci_stop(struct ahci_port *p)
 {
-	mmio_write32(p->regs + PORT_CMD, PORT_CMD_ON);
-	mmio_wait32(p->regs + PORT_CMD, PORT_CMD_CR, 0, STOP_US);
+	volatile uint8_t *command = p->regs + PORT_CMD;
+	mmio_write32(command, PORT_CMD_ON);
+	mmio_wait32(command, PORT_CMD_CR, 0, STOP_US);
+	mmio_write32(command, PORT_CMD_ON & ~PORT_CMD_FRE);
+	mmio_wait32(command, PORT_CMD_FR, 0, STOP_US);
 }
 
 // Resets the disk (a.10.4.2); ahci_ready does the rest.
 static void ahci_restart(struct ahci_port *p)
 {
 	ahci_stop(p);
+	mmio_write32(p->regs + PORT_CMD, PORT_CMD_ON);
 	mmio_write32(p->regs + PORT_SCTL, PORT_SCTL_NO_PM | PORT_SCTL_COMRESET);
 	time_delay_us(COMRESET_US);
 	mmio_write32(p->regs + PORT_SCTL, PORT_SCTL_NO_PM);
@@ -115,8 +116,7 @@ static bool ahci_ready(struct ahci_port *p)
 {
 	volatile uint8_t *regs = p->regs;
 	if ((mmio_read32(regs + PORT_SSTS) & PORT_SSTS_DET) == PORT_SSTS_DET_READY &&
-	    !(mmio_read32(regs + PORT_TFD) & (ATA_STATUS_BSY | ATA_STATUS_DRQ)) &&
-	    !(mmio_read32(regs + PORT_CMD) & PORT_CMD_CR)) {
+	    !(mmio_read32(regs + PORT_TFD) & (ATA_STATUS_BSY | ATA_STATUS_DRQ))) {
 		mmio_write32(regs + PORT_SERR, ~0u);
 		mmio_write32(regs + PORT_IS, ~0u);
 		mmio_write32(regs + PORT_CMD, PORT_CMD_ON | PORT_CMD_ST);
@@ -148,13 +148,12 @@ static void ahci_fail(struct ahci_port *p, uint32_t left)
 	ahci_restart(p);
 }
 
-// Nothing has come in for a while: is there an error?
-static bool ahci_stuck(struct ahci_port *p)
+// Nothing has come in for a while: is there an error?  The status of one may have been overwritten by that of another
+// request; then PxSERR tells.
+static __attribute__((noinline)) bool ahci_stuck(struct ahci_port *p)
 {
-	volatile uint8_t *regs = p->regs;
-	// The status of an error may have been overwritten by that of another request.
-	return mmio_read32(regs + PORT_IS) & PORT_IS_FATAL || mmio_read32(regs + PORT_TFD) & ATA_STATUS_ERR ||
-		(p->active & (p->active - 1) && mmio_read32(regs + PORT_SERR));
+	return mmio_read32(p->regs + PORT_IS) & PORT_IS_FATAL ||
+		(p->active & (p->active - 1) && mmio_read32(p->regs + PORT_SERR));
 }
 
 // ---- Data path ---------------------------------------------------------------------------------------------------
@@ -165,7 +164,7 @@ static void ahci_trim(struct ahci_port *p, const struct ahci_table *table)
 	uint64_t block = table->block;
 	uint32_t left = table->left;
 	for (uint32_t i = 0; i < TRIM_RANGES; i++) {
-		uint32_t count = min_u64(left, ATA_TRIM_RANGE);
+		uint32_t count = left < ATA_TRIM_RANGE ? left : ATA_TRIM_RANGE;
 		p->trim[i] = block | (uint64_t)count << 48;
 		block += count;
 		left -= count;
@@ -211,7 +210,8 @@ static int ahci_submit(void *queue, const struct ingot_blk_req *req)
 {
 	static const uint8_t commands[] = {
 		ATA_READ_DMA_EXT, ATA_WRITE_DMA_EXT, ATA_FLUSH_CACHE_EXT, ATA_DATA_SET_MANAGEMENT,
-		ATA_READ_FPDMA_QUEUED, ATA_WRITE_FPDMA_QUEUED, ATA_FLUSH_CACHE_EXT, ATA_DATA_SET_MANAGEMENT
+		ATA_READ_FPDMA_QUEUED, ATA_WRITE_FPDMA_QUEUED, ATA_FLUSH_CACHE_EXT, ATA_DATA_SET_MANAGEMENT,
+		ATA_IDENTIFY_DEVICE
 	};
 	struct ahci_port *p = queue;
 	if (unlikely(!~p->busy)) {
@@ -219,52 +219,55 @@ static int ahci_submit(void *queue, const struct ingot_blk_req *req)
 			ahci_kick(p);
 		return E_AGAIN;
 	}
-	uint32_t slot = __builtin_ctz(~p->busy), op = req->op, count = req->count, alone = 1u << slot;
+	uint32_t slot = __builtin_ctz(~p->busy), op = req->op, left = req->count << p->shift;
 	struct ahci_table *table = &p->tables[slot];
-	uint32_t fis = FIS_H2D | commands[op + p->queued] << FIS_COMMAND_SHIFT, high = 0, left = count << p->shift;
-	uint64_t block = req->block;
-	const char *data = req->data;
-	table->left = 0;
-	if (unlikely(op >= INGOT_FLUSH)) {
-		left = 0;
-		if (op == INGOT_DISCARD) {
-			fis |= ATA_DSM_TRIM << FIS_HIGH_SHIFT;
-			table->block = block;
-			table->left = count;
-			data = (const char *)p->trim;
-			left = sizeof(p->trim);
-		}
-		count = left >> BLOCK_SHIFT_LEAST;
-		block = 0;
-	} else if (p->queued) {		// t.7.28: the length lies in the features, the tag in the count
-		fis |= count << FIS_HIGH_SHIFT;
-		high = count >> 8 << FIS_HIGH_SHIFT;
-		count = slot << FIS_TAG_SHIFT;
-		alone = 0;
-	}
-	table->fis[0] = fis;
-	table->fis[1] = (block & 0xFFFFFF) | FIS_DEVICE_LBA;
-	table->fis[2] = block >> 24 | high;
-	table->fis[3] = count;
 	struct ahci_prd *prd = table->prd;
-	while (left) {
+	const char *data = req->data;
+	if (unlikely(op >= INGOT_FLUSH)) {
+		data = (const char *)p->trim;
+		left = op != INGOT_FLUSH ? sizeof(p->trim) : 0;
+	}
+	for (; left; prd++) {
 		size_t run;
 		uint64_t phys = mem_phys(data, left, &run);
 		if (!run || prd == table->prd + PIECES || phys + run - 1 > p->reach)
 			return E_INVAL;
 		prd->phys = phys;
 		prd->last = run - 1;
-		prd++;
 		data += run;
 		left -= run;
 	}
-	p->list[slot].flags = AHCI_HEADER_CFL | (op & 1) << AHCI_HEADER_WRITE_SHIFT |
+	struct ahci_header *header = &p->list[slot];
+	uint32_t bit = 1u << slot, count = req->count, fis = FIS_H2D | commands[op + p->queued] << FIS_COMMAND_SHIFT;
+	uint64_t block = req->block;
+	header->table = (uintptr_t)table;
+	header->flags = AHCI_HEADER_CFL | (op & 1) << AHCI_HEADER_WRITE_SHIFT |
 		(uint32_t)(prd - table->prd) << AHCI_HEADER_PRDTL_SHIFT;
 	table->tag = req->tag;
 	table->status = E_OK;
-	p->alone |= alone;
-	p->busy |= 1u << slot;
-	p->pending |= 1u << slot;
+	table->left = 0;
+	p->busy |= bit;
+	p->pending |= bit;
+	if (likely(op < INGOT_FLUSH && p->queued)) {	// t.7.28: the length lies in the features, the tag in the count
+		fis |= count << FIS_HIGH_SHIFT;
+		table->fis[2] = block >> 24 | count >> 8 << FIS_HIGH_SHIFT;
+		count = slot << FIS_TAG_SHIFT;
+	} else {
+		p->alone |= bit;
+		if (op >= INGOT_FLUSH) {
+			table->block = block;
+			block = 0;
+			if (op != INGOT_FLUSH) {	// IDENTIFY DEVICE has no use for features and count
+				fis |= ATA_DSM_TRIM << FIS_HIGH_SHIFT;
+				table->left = count;
+			}
+			count = op != INGOT_FLUSH;
+		}
+		table->fis[2] = block >> 24;
+	}
+	table->fis[0] = fis;
+	table->fis[1] = (block & 0xFFFFFF) | FIS_DEVICE_LBA;
+	table->fis[3] = count;
 	return E_OK;
 }
 
@@ -277,7 +280,9 @@ static uint32_t ahci_look(struct ahci_port *p)
 		return 0;
 	p->fis.d2h = p->fis.sdb = 0;
 	uint32_t left = mmio_read32(p->watch), done = active & ~left;
-	if (came ? came >> FIS_STATUS_SHIFT & ATA_STATUS_ERR : ahci_stuck(p)) {
+	if (!came && ahci_stuck(p))
+		came = ATA_STATUS_ERR << FIS_STATUS_SHIFT;
+	if (came >> FIS_STATUS_SHIFT & ATA_STATUS_ERR) {
 		ahci_fail(p, active & (active - 1) ? left : ~0u);
 		return p->finished;
 	}
@@ -306,21 +311,19 @@ static uint32_t ahci_look(struct ahci_port *p)
 static uint32_t ahci_poll(void *queue, struct ingot_blk_done *done, uint32_t max)
 {
 	struct ahci_port *p = queue;
-	uint32_t count = 0, freed = 0;
+	uint32_t count = 0;
 	if (p->pending)
 		ahci_kick(p);
 	uint32_t finished = p->finished;
-	if (!finished && !(finished = ahci_look(p)))
-		return 0;
-	while (finished && count < max) {
+	if (!finished)
+		finished = ahci_look(p);
+	for (; finished && count < max; count++, done++, finished &= finished - 1) {
 		const struct ahci_table *table = &p->tables[__builtin_ctz(finished)];
-		done[count].tag = table->tag;
-		done[count++].status = table->status;
-		freed |= finished & -finished;
-		finished &= finished - 1;
+		done->tag = table->tag;
+		done->status = table->status;
 	}
+	p->busy ^= p->finished ^ finished;
 	p->finished = finished;
-	p->busy &= ~freed;
 	return count;
 }
 
@@ -333,21 +336,22 @@ static int ahci_describe(struct ahci_port *p, uint32_t cap)
 {
 	const uint16_t *id = (const uint16_t *)p->trim;
 	struct ingot_blk_info *info = &p->blk.info;
-	uint32_t bytes = 1u << BLOCK_SHIFT_LEAST, depth = (cap >> HBA_CAP_NCS_SHIFT & 31) + 1;
-	if ((id[ID_SECTOR_SIZE] & ID_SECTOR_SIZE_MASK) == ID_SECTOR_SIZE_OTHER)
-		bytes = (id[ID_SECTOR_WORDS] | (uint32_t)id[ID_SECTOR_WORDS + 1] << 16) * 2;
+	uint32_t depth = (cap >> HBA_CAP_NCS_SHIFT & 31) + 1;
 	p->shift = BLOCK_SHIFT_LEAST;
-	while (p->shift < BLOCK_SHIFT_MOST && 1u << p->shift < bytes)
-		p->shift++;
-	info->blocks = *(const uint64_t *)(id + ID_SECTORS) << 16 >> 16;
-	if (1u << p->shift != bytes || !(id[ID_COMMANDS] & ID_COMMANDS_LBA48) || !info->blocks)
+	if ((id[ID_SECTOR_SIZE] & ID_SECTOR_SIZE_MASK) == ID_SECTOR_SIZE_OTHER) {
+		p->shift = BLOCK_SHIFT_MOST;
+		if (id[ID_SECTOR_WORDS] << 1 != 1 << BLOCK_SHIFT_MOST)
+			return E_NOTSUP;
+	}
+	if (!(id[ID_COMMANDS] & ID_COMMANDS_LBA48))
 		return E_NOTSUP;
 	if (cap & HBA_CAP_SNCQ && id[ID_SATA] & ID_SATA_NCQ) {
 		p->queued = 4;
-		depth = min_u64(depth, (id[ID_QUEUE_DEPTH] & 31) + 1);
+		depth = clamp_u32((id[ID_QUEUE_DEPTH] & 31) + 1, 1, depth);
 	}
-	p->busy = ~0u << 1 << (depth - 1);
-	info->block_bytes = bytes;
+	p->busy = ~1u << (depth - 1);
+	info->block_bytes = 1u << p->shift;
+	info->blocks = *(const uint64_t *)(id + ID_SECTORS) << 16 >> 16;
 	info->max_blocks = MOST_BYTES >> p->shift;
 	info->queues = 1;
 	info->depth = depth;
@@ -357,44 +361,33 @@ static int ahci_describe(struct ahci_port *p, uint32_t cap)
 	return E_OK;
 }
 
-// Asks the disk what it is, which begins with waiting until it has spun up.  Bounded by ahci_ready and ahci_look.
-static int ahci_identify(struct ahci_port *p)
+// A port has found something.  Asks what it is, which begins with waiting until it has spun up: bounded by ahci_ready
+// and ahci_look.
+static int ahci_start(struct ahci_port *p, uint32_t cap)
 {
-	struct ingot_blk_done done;
-	struct ahci_table *table = p->tables;
-	table->fis[0] = FIS_H2D | ATA_IDENTIFY_DEVICE << FIS_COMMAND_SHIFT;
-	table->prd[0].phys = (uintptr_t)p->trim;
-	table->prd[0].last = sizeof(p->trim) - 1;
-	p->list[0].flags = AHCI_HEADER_CFL | 1 << AHCI_HEADER_PRDTL_SHIFT;
-	p->busy = p->pending = p->alone = 1;
-	while (!ahci_poll(p, &done, 1))
-		;
-	return done.status;
-}
-
-// The port has found a disk.
-static int ahci_port_start(struct ahci_port *p, uint32_t cap)
-{
+	struct ingot_blk_req *identify = (void *)p->trim;	// blank up to now
 	volatile uint8_t *regs = p->regs;
-	for (uint32_t i = 0; i < AHCI_SLOTS; i++)
-		p->list[i].table = (uintptr_t)&p->tables[i];
-	p->reach = cap & HBA_CAP_S64A ? ~0ul : ~0u;
-	p->starting = true;
+	struct ingot_blk_done done;
 	mmio_write32(regs + PORT_CLB, (uintptr_t)p->list);
 	mmio_write32(regs + PORT_CLB + 4, (uint64_t)(uintptr_t)p->list >> 32);
 	mmio_write32(regs + PORT_FB, (uintptr_t)&p->fis);
 	mmio_write32(regs + PORT_FB + 4, (uint64_t)(uintptr_t)&p->fis >> 32);
 	mmio_write32(regs + PORT_CMD, PORT_CMD_ON);
-	int rc = ahci_identify(p);
-	if (rc == E_OK)
-		rc = ahci_describe(p, cap);
-	if (rc == E_OK)
-		rc = blk_register(&p->blk);
-	else if (mmio_read32(regs + PORT_SIG) == PORT_SIG_ATAPI)
+	p->reach = cap & HBA_CAP_S64A ? ~0ul : ~0u;
+	p->starting = true;
+	identify->op = IDENTIFY;
+	ahci_submit(p, identify);
+	while (!ahci_poll(p, &done, 1))
+		;
+	if (mmio_read32(regs + PORT_SIG) == PORT_SIG_ATAPI) {
 		log(" ATAPI");
-	else
-		log(" error %u", -rc);
-	return rc;
+		return E_NOTSUP;
+	}
+	if (done.status == E_OK)
+		done.status = ahci_describe(p, cap);
+	if (done.status != E_OK)
+		log(" error %u", -done.status);
+	return done.status;
 }
 
 // From the firmware, and through a reset of everything (a.10.6.3, a.10.4.3).
@@ -411,93 +404,79 @@ static int ahci_reset(volatile uint8_t *regs)
 	return rc;
 }
 
-// Starts all ports together and returns those that have found something (a.10.1.2, a.10.1.1 for staggered spin-up).
-static uint32_t ahci_detect(volatile uint8_t *regs, uint32_t implemented)
+// Port `n`, if something is there.
+static struct ahci_port *ahci_port(struct device *dev, volatile uint8_t *regs, uint32_t n, uint32_t cap, uint64_t until)
 {
-	uint32_t found = 0;
-	uint64_t end = time_deadline(PRESENCE_US);
-	for (uint32_t left = implemented; left; left &= left - 1) {
-		volatile uint8_t *port = PORT(regs, __builtin_ctz(left));
-		mmio_write32(port + PORT_SCTL, PORT_SCTL_NO_PM);
-		mmio_write32(port + PORT_CMD, PORT_CMD_SUD | PORT_CMD_POD);
+	if (!(mmio_read32(regs + PORT_SSTS) & PORT_SSTS_DET))
+		return NULL;
+	log(" port %u", n);
+	struct ahci_port *p = mem_alloc(sizeof(*p), 1024);
+	if (!p) {
+		log(" no memory");
+		return NULL;
 	}
-	for (;;) {
-		for (uint32_t left = implemented & ~found; left; left &= left - 1)
-			if (mmio_read32(PORT(regs, __builtin_ctz(left)) + PORT_SSTS) & PORT_SSTS_DET)
-				found |= left & -left;
-		if (found == implemented || time_passed(end))
-			return found;
-		time_delay_us(PRESENCE_US / 32);
-	}
-}
-
-static void ahci_free(struct ahci *hba, struct pci_dev *pci)
-{
-	pci_disable(pci);
-	for (uint32_t n = 0; n < AHCI_PORTS; n++)
-		kfree(hba->ports[n], sizeof(*hba->ports[n]));
-	kfree(hba, sizeof(*hba));
+	struct blk_dev *blk = &p->blk;
+	p->regs = regs;
+	p->until = until;
+	blk->submit = ahci_submit;
+	blk->poll = ahci_poll;
+	blk->ops = &ahci_ops;
+	blk->dev = dev;
+	blk->kind = BLK_AHCI;
+	blk->queue[0] = p;
+	if (ahci_start(p, cap) == E_OK && blk_register(blk) == E_OK)
+		return p;
+	ahci_stop(p);
+	kfree(p, sizeof(*p));
+	return NULL;
 }
 
 static int ahci_probe(struct device *dev, const struct dev_id *row)
 {
 	struct pci_dev *pci = to_pci(dev);
-	volatile uint8_t *regs;
-	struct ahci *hba;
+	volatile uint8_t *regs = pci_map_bar(pci, AHCI_BAR);
 	(void)row;
-	if (pci->bar[AHCI_BAR].bytes < HBA_PORT_FIRST || !(regs = pci_map_bar(pci, AHCI_BAR)))
+	if (!regs)
 		return E_INVAL;
-	if (!(hba = kzalloc(sizeof(*hba))))
-		return E_NOMEM;
 	pci_enable(pci);
-	hba->regs = regs;
-	dev->drvdata = hba;
 	uint32_t cap = mmio_read32(regs + HBA_CAP), implemented = mmio_read32(regs + HBA_PI);
-	uint32_t room = min_u64((pci->bar[AHCI_BAR].bytes - HBA_PORT_FIRST) / HBA_PORT_BYTES, AHCI_PORTS);
 	int rc = ahci_reset(regs);
 	if (rc != E_OK) {
 		log(" no reset");
-		ahci_free(hba, pci);
+		pci_disable(pci);
 		return rc;
 	}
-	uint64_t end = time_deadline(READY_US);
-	for (uint32_t left = ahci_detect(regs, implemented & ((1ul << room) - 1)); left; left &= left - 1) {
-		uint32_t n = __builtin_ctz(left);
-		struct ahci_port *p = mem_alloc(sizeof(*p), 1024);
-		log(" port %u", n);
-		if (!p) {
-			log(" no memory");
-			continue;
+	// All start together, also where the HBA leaves that to us (a.10.1.1), and have the same time to find something, and
+	// then to spin up.
+	if (pci->bar[AHCI_BAR].bytes < PORT_END)
+		implemented &= (1u << (pci->bar[AHCI_BAR].bytes - PORT_FIRST) / PORT_BYTES) - 1;
+	for (uint32_t n = 0; n < AHCI_PORTS; n++)
+		if (implemented >> n & 1) {
+			mmio_write32(PORT(regs, n) + PORT_SCTL, PORT_SCTL_NO_PM);
+			mmio_write32(PORT(regs, n) + PORT_CMD, PORT_CMD_SUD | PORT_CMD_POD);
 		}
-		p->regs = PORT(regs, n);
-		p->until = end;
-		p->blk.submit = ahci_submit;
-		p->blk.poll = ahci_poll;
-		p->blk.ops = &ahci_ops;
-		p->blk.dev = dev;
-		p->blk.kind = BLK_AHCI;
-		p->blk.queue[0] = p;
-		if (ahci_port_start(p, cap) == E_OK) {
-			hba->ports[n] = p;
-			continue;
-		}
-		ahci_stop(p);
-		mmio_write32(p->regs + PORT_CMD, 0);
-		mmio_wait32(p->regs + PORT_CMD, PORT_CMD_FR, 0, STOP_US);
-		kfree(p, sizeof(*p));
-	}
+	uint64_t until = time_deadline(READY_US);
+	struct ahci_port **link = (struct ahci_port **)&dev->drvdata;
+	*link = NULL;
+	time_delay_us(PRESENCE_US);
+	for (uint32_t n = 0; n < AHCI_PORTS; n++)
+		if (implemented >> n & 1 && (*link = ahci_port(dev, PORT(regs, n), n, cap, until)))
+			link = &(*link)->next;
 	return E_OK;
 }
 
 // The reset ends everything.
 static void ahci_remove(struct device *dev)
 {
-	struct ahci *hba = dev->drvdata;
-	for (uint32_t n = 0; n < AHCI_PORTS; n++)
-		if (hba->ports[n])
-			blk_unregister(&hba->ports[n]->blk);
-	ahci_reset(hba->regs);
-	ahci_free(hba, to_pci(dev));
+	struct pci_dev *pci = to_pci(dev);
+	struct ahci_port *p = dev->drvdata, *next;
+	ahci_reset(pci_map_bar(pci, AHCI_BAR));
+	pci_disable(pci);
+	for (; p; p = next) {
+		next = p->next;
+		blk_unregister(&p->blk);
+		kfree(p, sizeof(*p));
+	}
 }
 
 static const struct dev_id ahci_ids[] = { DEV_ID_CLASS(0x010601, 0xFFFFFF, 0) };

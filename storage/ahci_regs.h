@@ -23,8 +23,9 @@
 #define HBA_BOHC_OOS 2u
 
 // Ports (a.3.3)
-#define HBA_PORT_FIRST 0x100
-#define HBA_PORT_BYTES 0x80
+#define PORT_FIRST 0x100
+#define PORT_BYTES 0x80
+#define PORT_END (PORT_FIRST + AHCI_PORTS * PORT_BYTES)
 #define PORT_CLB 0x00
 #define PORT_FB 0x08
 #define PORT_IS 0x10
