@@ -15,6 +15,12 @@ static void intel_reclaim(struct intel_pair *pair)
 	pair->tx_clean = at;
 }
 
+static uint32_t intel_pad(struct ingot_frame *frame)
+{
+	memset(frame->data + frame->length, 0, TX_LEAST - frame->length);
+	return TX_LEAST;
+}
+
 uint32_t intel_tx(struct net_queue *queue, struct ingot_frame *const *frames, uint32_t count)
 {
 	struct intel_pair *pair = intel_pair(queue);
@@ -29,11 +35,13 @@ uint32_t intel_tx(struct net_queue *queue, struct ingot_frame *const *frames, ui
 	do {
 		struct ingot_frame *frame = *frames++;
 		struct intel_desc *desc = &pair->tx_desc[at % INTEL_RING];
-		uint32_t len = frame->length;
+		uint64_t len = frame->length;
+		if (unlikely(len < TX_LEAST))
+			len = intel_pad(frame);
 		pair->tx_frame[at % INTEL_RING] = frame;
 		desc->phys = frame->phys;
 		bytes += len;
-		desc->info = len | TX_EOP | TX_IFCS | TX_RS;
+		desc->info = len * pair->tx_scale | pair->tx_command;
 	} while (++at != end);
 	pair->tx_next = at;
 	queue->stats.tx_frames += count;
@@ -126,6 +134,8 @@ int intel_alloc(struct net_dev *net, uint32_t count)
 		struct intel_pair *pair = mem_alloc(sizeof(*pair), 128);
 		if (!pair)
 			return E_NOMEM;
+		pair->tx_scale = 1;
+		pair->tx_command = TX_EOP | TX_IFCS | TX_RS;
 		net->queue[i] = &pair->queue;
 	}
 	net->info.queues = count;

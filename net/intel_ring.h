@@ -24,6 +24,7 @@ _Static_assert(sizeof(struct intel_desc) == 16, "descriptor");
 #define TX_EOP (1u << 24)
 #define TX_IFCS (1u << 25)
 #define TX_RS (1u << 27)
+#define TX_LEAST 60	// bytes: some controllers get shorter ones wrong, and none takes less than 17
 #define DESC_DD (1ul << 32)
 #define DESC_EOP (1ul << 33)
 #define RX_BITS(errors) (0xFFFFul | DESC_DD | DESC_EOP | (uint64_t)(errors) << 32)
@@ -31,6 +32,8 @@ _Static_assert(sizeof(struct intel_desc) == 16, "descriptor");
 
 struct intel_pair {
 	volatile void *tx_tail, *rx_tail;
+	uint64_t tx_scale;		// a descriptor's second quadword is length * tx_scale | tx_command
+	uint32_t tx_command;
 	uint64_t rx_good;		// bits that say whether it is a whole good frame; 0 inside of one that is not
 	uint64_t rx_bits;		// what rx_good is else: DD, EOP, length, errors
 	uint64_t rx_limit;		// most bytes, less 14
@@ -53,7 +56,8 @@ static inline struct intel_pair *intel_pair(struct net_queue *queue)
 uint32_t intel_tx(struct net_queue *queue, struct ingot_frame *const *frames, uint32_t count);
 uint32_t intel_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t max);
 
-// Memory for `count` pairs, now: when the program runs there is none.  E_NOMEM: intel_free takes what there is.
+// Memory for `count` pairs, now: when the program runs there is none.  Transmit descriptors are legacy ones unless the
+// driver says otherwise.  E_NOMEM: intel_free takes what there is.
 int intel_alloc(struct net_dev *net, uint32_t count);
 void intel_free(struct net_dev *net);
 
