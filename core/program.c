@@ -46,7 +46,7 @@ static const char *segment_load(const struct segment *segment, const char *file,
 		return "the file is cut short";
 	if (segment->type == SEGMENT_NOTE && too_new((const uint32_t *)from, copied))
 		return "it needs a newer kernel";
-	if (segment->type != SEGMENT_LOAD)
+	if (segment->type != SEGMENT_LOAD || !bytes)	// linkers leave empty ones, at any address
 		return NULL;
 	if (!inside(virt - PROGRAM_BASE, bytes, memory.program_bytes) || copied > bytes)
 		return "a segment is not in program memory";
