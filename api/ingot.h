@@ -50,7 +50,7 @@ struct ingot_frame {
 	uint16_t reserved[9];
 };
 #define INGOT_TX_CSUM 1		// let the device fill in the checksum (INGOT_NET_CSUM)
-#define INGOT_RX_CSUM_GOOD 2	// the device has verified the TCP or UDP checksum
+#define INGOT_RX_CSUM_GOOD 2	// the device answers for the TCP or UDP checksum; it needn't be in the frame
 
 // Free frames of one queue: a stack, used by the core that owns the queue and nobody else.
 struct ingot_pool {
@@ -91,7 +91,7 @@ struct ingot_net_info {
 	char driver[16];
 	char address[16];	// "0000:00:02.0"
 };
-#define INGOT_NET_CSUM 1	// INGOT_TX_CSUM and INGOT_RX_CSUM_GOOD work
+#define INGOT_NET_CSUM 1	// INGOT_TX_CSUM works, and with frames of net_open INGOT_RX_CSUM_GOOD
 
 struct ingot_net_stats {
 	uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;

@@ -50,6 +50,7 @@ struct net_dev {
 	struct lock lock;		// b_net_tx
 	uint16_t mtu_max;		// the device's, 1500 or more
 	uint8_t index;			// "net0" is 0
+	bool offload;			// for start: frames with INGOT_RX_CSUM_GOOD may have no checksum in them
 	struct ingot_pool copies;	// frames for b_net_tx: touched under the lock only
 	void *memory;			// the driver's own frames
 	ingot_callback on_receive;	// a program's

@@ -78,6 +78,19 @@ static int net_start(struct net_dev *net, uint32_t queues, const char *memory, s
 	return rc;
 }
 
+// To other frames, or back to its own.
+static int net_restart(struct net_dev *net, uint32_t queues, void *memory, size_t bytes, uint32_t frame_bytes)
+{
+	net->info.queues_open = 0;
+	net->ops->stop(net);
+	int rc = net_start(net, queues, memory, bytes, frame_bytes);
+	if (rc != E_OK && memory) {
+		net->offload = false;
+		net_start(net, 0, NULL, 0, 0);
+	}
+	return rc;
+}
+
 int net_open(uint32_t index, uint32_t queues, void *memory, size_t bytes, uint32_t frame_bytes)
 {
 	struct net_dev *net = net_find(index);
@@ -86,12 +99,8 @@ int net_open(uint32_t index, uint32_t queues, void *memory, size_t bytes, uint32
 	if (memory && (queues - 1 >= net->info.queues || frame_bytes < FRAME_LEAST ||
 		((uintptr_t)memory | frame_bytes) % FRAME_STEP))
 		return E_INVAL;
-	net->info.queues_open = 0;
-	net->ops->stop(net);
-	int rc = net_start(net, queues, memory, bytes, frame_bytes);
-	if (rc != E_OK && memory)
-		net_start(net, 0, NULL, 0, 0);
-	return rc;
+	net->offload = memory;
+	return net_restart(net, queues, memory, bytes, frame_bytes);
 }
 
 void net_close(uint32_t index)
@@ -167,7 +176,11 @@ uint64_t net_classic_status(uint32_t index)
 
 void net_classic_config(uint32_t index, void *memory)
 {
-	net_open(index, 1, memory, CLASSIC_BUFFERS * NET_FRAME_BYTES, NET_FRAME_BYTES);
+	struct net_dev *net = net_find(index);
+	if (!net)
+		return;
+	net->offload = false;	// b_net_rx can't tell that a checksum is still to be filled in
+	net_restart(net, 1, memory, CLASSIC_BUFFERS * NET_FRAME_BYTES, NET_FRAME_BYTES);
 }
 
 // ---- The native interface ------------------------------------------------------------------------------------

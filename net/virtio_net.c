@@ -263,7 +263,7 @@ static int vnet_start_pair(struct vnet *nic, uint32_t index)
 static int vnet_start(struct net_dev *net, uint32_t queues)
 {
 	struct vnet *nic = to_vnet(net);
-	int rc = virtio_start(nic->vdev, WANTED);
+	int rc = virtio_start(nic->vdev, net->offload ? WANTED : WANTED & ~BIT(F_GUEST_CSUM));
 	if (rc != E_OK)
 		return rc;
 	if (virtio_has(nic->vdev, F_CTRL_VQ))
