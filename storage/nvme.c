@@ -48,7 +48,7 @@ struct nvme_queue {
 	uint32_t head, reported;	// of the completion queue; what the device knows
 	uint32_t shift;			// from blocks to bytes
 	uint32_t page;
-	bool stale;			// the controller has been reset: set by any core, cleared by the owner
+	volatile bool stale;		// the controller has been reset: set by any core, cleared by the owner
 	uint8_t id;
 	volatile uint8_t *bell;
 	volatile uint8_t *shadow;	// of the doorbells, NULL if there is none
@@ -103,10 +103,17 @@ static void nvme_publish(struct nvme_queue *queue)
 		nvme_notify(queue, 0, old % ENTRIES, tail % ENTRIES);
 }
 
+static uint32_t nvme_revive(struct nvme_queue *queue, struct ingot_blk_done *done, uint32_t max);
+
 static int nvme_submit(void *owned, const struct ingot_blk_req *req)
 {
 	static const uint8_t opcodes[] = { NVME_READ, NVME_WRITE, NVME_FLUSH, NVME_DSM };
 	struct nvme_queue *queue = owned;
+	if (unlikely(queue->stale)) {
+		nvme_revive(queue, NULL, 0);
+		if (queue->stale)
+			return queue->ctrl->dead ? E_IO : E_AGAIN;
+	}
 	struct nvme_slot *slot = queue->free;
 	if (!slot) {
 		nvme_publish(queue);
@@ -162,13 +169,11 @@ static void nvme_finish(struct nvme_queue *queue, struct nvme_slot *slot, struct
 	queue->free = slot;
 }
 
-static uint32_t nvme_revive(struct nvme_queue *queue, struct ingot_blk_done *done, uint32_t max);
-
 static uint32_t nvme_poll(void *owned, struct ingot_blk_done *done, uint32_t max)
 {
 	struct nvme_queue *queue = owned;
 	uint32_t count = 0, head = queue->head;
-	if (unlikely(__atomic_load_n(&queue->stale, __ATOMIC_RELAXED)))
+	if (unlikely(queue->stale))
 		return nvme_revive(queue, done, max);
 	nvme_publish(queue);
 	for (; count < max; head++) {
@@ -195,7 +200,7 @@ static uint8_t *nvme_page(const struct nvme *ctrl, uint32_t index)
 	return ctrl->admin + index * ctrl->page;
 }
 
-// One command, waited for.  `head`: opcode and namespace; `data`: two pages follow each other; `cdw10`: with CDW11 above.
+// One command, waited for.  `head`: opcode and namespace; `data`: at most two pages; `cdw10`: with CDW11 above.
 static int nvme_admin(struct nvme *ctrl, uint64_t head, const void *data, uint64_t cdw10)
 {
 	uint32_t count = ctrl->admin_count++, at = count % ADMIN_ENTRIES;
@@ -250,7 +255,8 @@ static int nvme_start(struct nvme *ctrl)
 	if ((rc = nvme_switch(ctrl, ctrl->cc)) != E_OK || (rc = nvme_identify(ctrl, NVME_CNS_CONTROLLER, 0)) != E_OK)
 		return rc;
 	// A page holds the doorbells of all queues, unless they lie far apart.
-	ctrl->doorbell_buffer = *(uint16_t *)(nvme_page(ctrl, ADMIN_IDENTIFY + NVME_CNS_CONTROLLER) + NVME_ID_OACS) & NVME_OACS_DOORBELL_BUFFER &&
+	const uint8_t *id = nvme_page(ctrl, ADMIN_IDENTIFY + NVME_CNS_CONTROLLER);
+	ctrl->doorbell_buffer = *(uint16_t *)(id + NVME_ID_OACS) & NVME_OACS_DOORBELL_BUFFER &&
 		ctrl->stride == NVME_STRIDE_LEAST &&
 		nvme_admin(ctrl, NVME_DOORBELL_BUFFER, nvme_page(ctrl, ADMIN_SHADOW), 0) == E_OK;
 	return nvme_admin(ctrl, NVME_SET_FEATURES, NULL, NVME_FEATURE_QUEUES | (QUEUES_MOST - 1) * 0x1000100000000);
@@ -276,21 +282,24 @@ static int nvme_open(struct nvme_queue *queue)
 		id | (ENTRIES - 1) << 16 | (NVME_QUEUE_CONTIGUOUS | id << 16) << 32);
 }
 
-// The controller has been reset, or is about to be: what it had is lost.  If it stays dead, so is what comes later.
+// The controller has been reset, or is about to be: what it had is lost.  With all of that given back, it goes on.
 static uint32_t nvme_revive(struct nvme_queue *queue, struct ingot_blk_done *done, uint32_t max)
 {
 	struct nvme *ctrl = queue->ctrl;
 	uint32_t count = 0;
 	uint64_t flags = irq_save();	// a callback may come here, too
 	lock_take(&ctrl->lock);
-	for (struct nvme_slot *slot = queue->slots; count < max; slot++) {
-		if (slot == queue->slots + SLOTS) {
-			queue->stale = ctrl->dead || nvme_open(queue) != E_OK;
-			break;
-		}
-		if (slot->flying)
-			nvme_finish(queue, slot, &done[count++], E_TIMEOUT);
+	struct nvme_slot *slot = queue->slots;
+	for (; slot < queue->slots + SLOTS; slot++) {
+		if (!slot->flying)
+			continue;
+		if (count == max)
+			goto unlock;
+		nvme_finish(queue, slot, &done[count++], E_TIMEOUT);
 	}
+	if (!ctrl->dead)
+		queue->stale = ctrl->dead = nvme_open(queue) != E_OK;
+unlock:
 	lock_drop(&ctrl->lock);
 	irq_restore(flags);
 	return count;
