@@ -55,6 +55,6 @@ void power_reboot(void)
 	time_delay_us(1000);
 	pio_write8(0x64, 0xFE);
 	time_delay_us(1000);
-	__asm__ volatile("lidt %0; int3" :: "m"(gdt));
+	__asm__ volatile("lidt %0; int3" :: "m"(gdt[0]));
 	halt();
 }

@@ -43,7 +43,7 @@ static uint32_t row_rank(const struct dev_id *row, const struct device *dev)
 
 int registry_match(struct device *dev, enum driver_table table)
 {
-	// A driver is tried once for each rank that it has a row of: first the highest rank, in each the order of the table.
+	// A driver is tried once for each rank that it has a row of: by rank from the highest, then by place in the table.
 	const void *const *tried = NULL, *const *found = NULL;
 	const struct dev_id *id = NULL;
 	uint32_t limit = ~0u;
