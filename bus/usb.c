@@ -17,7 +17,8 @@
 #define CONFIG_BYTES 255	// of descriptors that are looked at
 #define TRIES 3
 #define RECOVERIES 8
-#define TIERS 5			// most hubs on the way (u.4.1.1)
+#define TIERS 4			// most hubs on the way (u.4.1.1 allows one more, for which a name has no room)
+#define PORTS_MOST 30
 
 // Keys of usb_wait: no slot, no address
 #define KEY_IDLE 0x100
@@ -94,7 +95,7 @@ static void usb_alarm(struct time_alarm *alarm)
 	host->ops->take(host);
 }
 
-void usb_changed(struct usb_dev *hub, uint64_t ports, uint64_t forced)
+void usb_changed(struct usb_dev *hub, uint32_t ports, uint32_t forced)
 {
 	struct usb_host *host = hub->host;
 	hub->changed |= ports;
@@ -105,7 +106,7 @@ void usb_changed(struct usb_dev *hub, uint64_t ports, uint64_t forced)
 // What runs has failed, or is a hub that doesn't answer: it begins anew, unless that is all it does.
 static void usb_failed(struct usb_dev *usb)
 {
-	uint64_t port = 1ul << usb->port;
+	uint32_t port = 1u << usb->port;
 	if (usb->dev.bound && usb->host->recoveries++ < RECOVERIES)
 		usb_changed(usb->hub, port, port);
 }
@@ -194,7 +195,7 @@ static void usb_interfaces(struct usb_dev *usb)
 		} else if (found && at[1] == DESCRIPTOR_ENDPOINT && at[0] >= 7 && at[2] & USB_IN && (at[3] & 3) == 3 &&
 			   !usb->endpoint) {
 			usb->endpoint = at[2] & 15;
-			usb->packet = (at[4] | at[5] << 8) & 0x7FF;
+			usb->packet = at[5] & 7 || at[4] > USB_REPORT ? USB_REPORT : at[4];
 			usb->interval = at[6];
 		}
 	}
@@ -207,7 +208,7 @@ static int usb_describe(struct usb_dev *usb)
 	int rc = usb_descriptor(usb, DESCRIPTOR_DEVICE, 18, 8);
 	if (rc == E_OK && usb->speed == USB_FULL && data[7] != usb->packet0) {	// u.5.5.3: 8, 16, 32 or 64
 		usb->packet0 = clamp_u32(data[7], 8, 64);
-		rc = usb->host->ops->packet0(usb);
+		rc = usb->host->ops->address(usb);
 	}
 	if (rc == E_OK)
 		rc = usb_descriptor(usb, DESCRIPTOR_DEVICE, 18, 18);
@@ -221,17 +222,14 @@ static int usb_describe(struct usb_dev *usb)
 	return usb->dev.kind ? E_OK : E_IO;
 }
 
-// "usb 0-12.4": host, port of the root hub, ports of the hubs behind it.
+// "usb 0-1.4": host, port of the root hub, ports of the hubs behind it; letters behind 9.
 static void usb_name(struct usb_dev *usb)
 {
-	char *name = usb->dev.name, *to = name + strlen(usb->hub->dev.name);
-	memcpy(name, usb->hub->dev.name, to - name);
-	if (to > name + sizeof(usb->dev.name) - 4)
-		return;
-	*to++ = usb->tier > 1 ? '.' : '-';
-	if (usb->port > 9)
-		*to++ = '0' + usb->port / 10;
-	*to = '0' + usb->port % 10;
+	char *name = usb->dev.name;
+	memcpy(name, usb->hub->dev.name, sizeof(usb->dev.name));
+	name += 3 + 2 * usb->tier;
+	name[0] = usb->tier > 1 ? '.' : '-';
+	name[1] = usb->port + (usb->port > 9 ? 'a' - 10 : '0');
 }
 
 static int usb_attach(struct usb_dev *hub, uint32_t port, uint32_t speed)
@@ -250,7 +248,7 @@ static int usb_attach(struct usb_dev *hub, uint32_t port, uint32_t speed)
 	usb->packet0 = speed >= USB_SUPER ? 512 : speed == USB_HIGH ? 64 : 8;
 	if (hub->tier) {
 		usb->root_port = hub->root_port;
-		usb->route = hub->route | clamp_u32(port, 1, 15) << 4 * (hub->tier - 1);
+		usb->route = hub->route | (port < 15 ? port : 15) << 4 * (hub->tier - 1);
 		if (speed < USB_HIGH)
 			usb->tt = hub->speed == USB_HIGH ? hub->slot | port << 8 : hub->tt;
 	}
@@ -308,7 +306,7 @@ static int port_reset(struct usb_dev *hub, uint32_t port)
 static void port_look(struct usb_dev *hub, uint32_t port)
 {
 	struct usb_host *host = hub->host;
-	uint64_t bit = 1ul << port;
+	uint32_t bit = 1u << port;
 	bool forced = hub->forced & bit;
 	hub->changed &= ~bit;
 	hub->forced &= ~bit;
@@ -350,7 +348,7 @@ static void usb_main(struct usb_host *host)
 				port_request(hub, CLEAR_FEATURE, 0, 0);
 				port_request(hub, CLEAR_FEATURE, 1, 0);
 			} else {
-				port_look(hub, __builtin_ctzl(hub->changed));
+				port_look(hub, __builtin_ctz(hub->changed));
 			}
 			if (!hub->changed && hub->tier)
 				usb_listen(hub);
@@ -363,9 +361,10 @@ static void usb_main(struct usb_host *host)
 // A bit for each port (u.11.12.4).
 static void hub_received(struct usb_dev *hub, uint32_t bytes)
 {
-	uint64_t ports = 0;
-	memcpy(&ports, hub->report, bytes < 8 ? bytes : 8);
-	usb_changed(hub, ports & ((2ul << hub->ports) - 1), 0);
+	uint32_t ports = *(uint32_t *)hub->report;
+	if (bytes < 4)
+		ports &= (1u << 8 * bytes) - 1;
+	usb_changed(hub, ports & ((2u << hub->ports) - 1), 0);
 }
 
 static int hub_probe(struct device *dev, const struct dev_id *id)
@@ -379,14 +378,14 @@ static int hub_probe(struct device *dev, const struct dev_id *id)
 	if (rc != E_OK)
 		return rc;
 	uint32_t delay = data[5] * 2000 + DEBOUNCE_US;
-	hub->ports = clamp_u32(data[2], 1, 62);
+	hub->ports = data[2] < PORTS_MOST ? data[2] : PORTS_MOST;
 	hub->think = hub->speed == USB_HIGH ? data[3] >> 5 & 3 : 0;
 	rc = usb_open(hub);
 	for (uint32_t port = 1; port <= hub->ports && rc == E_OK; port++)
 		rc = port_request(hub, SET_FEATURE, PORT_POWER, port);
 	usb_sleep(hub->host, delay);
 	hub->received = hub_received;
-	uint64_t ports = (2ul << hub->ports) - 2;
+	uint32_t ports = (2u << hub->ports) - 2;
 	usb_changed(hub, ports, ports);
 	return rc;
 }
@@ -437,7 +436,8 @@ static void usb_scan(void)
 {
 	for (struct usb_host *host = hosts; host; host = host->next) {
 		struct usb_dev *root = host->dev;
-		uint64_t flags = irq_save(), ports = (2ul << root->ports) - 2;
+		uint64_t flags = irq_save();
+		uint32_t ports = (2u << root->ports) - 2;
 		host->ops->start(host);
 		usb_changed(root, ports, ports);
 		host->ops->take(host);

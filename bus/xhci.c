@@ -12,12 +12,13 @@
 
 #define TRBS 16u	// of a transfer or command ring, the link counted
 #define EVENTS 256u
-#define PORTS_MOST 62
+#define PORTS_MOST 30
 #define HANDOVER_US 1000000
 #define HALT_US 16000	// s.5.4.1.1
 #define RESET_US 1000000
 #define SETTLE_US 1000	// Intel's take no access right behind a reset
 #define ANSWER_US 1000000
+#define PAGE 4096u
 #define XECP_MOST 64	// capabilities looked at
 
 struct ring {
@@ -27,11 +28,6 @@ struct ring {
 
 // No ring may cross a 64 KiB boundary, no context a 4 KiB one (s.6, table 6-1): aligned to 64 KiB.
 struct xhci {
-	uint32_t input[1024];	// context of a command
-	struct trb events[EVENTS];
-	struct ring command, ring[USB_DEVICES][2];	// endpoint 0, and the interrupt endpoint
-	uint64_t context_table[USB_DEVICES];
-	struct erst segments[1] __attribute__((aligned(64)));
 	volatile uint8_t *op, *runtime, *doorbell;
 	void *scratch;
 	uint32_t scratch_bytes;
@@ -40,10 +36,15 @@ struct xhci {
 	int vector;
 	bool dead;
 	struct usb_host host;
-	uint32_t contexts[] __attribute__((aligned(4096)));	// of devices, 32 each
+	uint64_t context_table[USB_DEVICES] __attribute__((aligned(64)));
+	struct erst segment __attribute__((aligned(64)));
+	struct ring command, ring[USB_DEVICES][2];	// endpoint 0, and the interrupt endpoint
+	struct trb events[EVENTS] __attribute__((aligned(4096)));
+	uint8_t input[4096];	// context of a command
+	uint8_t contexts[];	// of devices, 32 each
 };
-_Static_assert(offsetof(struct xhci, context_table) < 0x10000, "rings");
-#define CONTEXTS_BYTES(xhci) (32u * (xhci)->context_bytes)
+_Static_assert(offsetof(struct xhci, input) <= 0x10000 || USB_STACK > 4096, "rings");
+_Static_assert(offsetof(struct xhci, contexts) % 4096 == 0, "contexts");
 #define XHCI_BYTES (sizeof(struct xhci) + (USB_DEVICES - 1) * 32 * 64)
 
 static struct xhci *to_xhci(struct usb_host *host)
@@ -106,15 +107,14 @@ static void xhci_event(struct xhci *xhci, uint64_t param, uint32_t status, uint3
 	} else if (type == TRB_EVENT_PORT) {
 		uint32_t port = TRB_PORT_OF(param);
 		if (port && port <= host->dev[0].ports)
-			usb_changed(host->dev, 1ul << port, 0);
+			usb_changed(host->dev, 1u << port, 0);
 	} else if (type == TRB_EVENT_TRANSFER && slot && slot < USB_DEVICES) {
 		struct usb_dev *usb = &host->dev[slot];
-		uint32_t asked = usb->packet < USB_REPORT ? usb->packet : USB_REPORT;
 		bool good = code == CODE_SUCCESS || code == CODE_SHORT;
 		if (TRB_ENDPOINT_OF(control) == 1)
 			usb_wake(host, slot, good ? E_OK : E_IO);
 		else if (usb->listening)
-			usb_received(usb, good && left <= asked ? (int)(asked - left) : E_IO);
+			usb_received(usb, good && left <= usb->packet ? (int)(usb->packet - left) : E_IO);
 	}
 }
 
@@ -169,40 +169,40 @@ static int xhci_command(struct xhci *xhci, uint64_t param, uint32_t control)
 	if (rc == E_TIMEOUT) {
 		log("%s: the controller hangs\n", root->dev.name);
 		xhci_stop(xhci);
-		usb_changed(root, (2ul << root->ports) - 2, ~0ul);
+		usb_changed(root, (2u << root->ports) - 2, ~0u);
 	}
 	return E_IO;
 }
 
-static uint32_t *xhci_context(struct xhci *xhci, uint32_t index)
+// s.6.2.3.6: the interval is a power of two of 125 us; full and low speed devices count it in ms.
+static uint32_t xhci_interval(const struct usb_dev *usb)
 {
-	return xhci->input + index * xhci->context_bytes / 4;
+	uint32_t interval = usb->interval | !usb->interval;
+	return usb->speed < USB_HIGH ? 34u - __builtin_clz(interval) : (interval > 16 ? 16 : interval) - 1;
 }
 
-// The input context's first part (s.6.2.5, 6.2.2): what is added, up to which endpoint, and the slot as usb has it.
-static uint32_t *xhci_input(struct xhci *xhci, const struct usb_dev *usb, uint32_t add, uint32_t entries)
+// A command on the slot and one endpoint, by its index in the device context (s.4.5.1), as usb has them.
+static int xhci_apply(struct usb_dev *usb, uint32_t command, uint32_t dci)
 {
-	memset(xhci->input, 0, sizeof(xhci->input));
-	xhci->input[INPUT_ADD] = add;
-	uint32_t *slot = xhci_context(xhci, 1);
-	slot[SLOT_ROUTE] = usb->route | SLOT_SPEED(usb->speed) | SLOT_ENTRIES(entries) | (usb->ports ? SLOT_HUB : 0);
+	struct xhci *xhci = to_xhci(usb->host);
+	uint32_t *input = (uint32_t *)xhci->input, *slot = input + xhci->context_bytes / 4;
+	uint32_t *endpoint = slot + dci * (xhci->context_bytes / 4), type = ENDPOINT_CONTROL, packet = usb->packet0;
+	uint64_t position = ring_position(&xhci->ring[usb->slot][dci > 1]);
+	memset(input, 0, sizeof(xhci->input));
+	input[INPUT_ADD] = 1 | 1u << dci;
+	slot[SLOT_ROUTE] = usb->route | SLOT_SPEED(usb->speed) | SLOT_ENTRIES(dci) | (usb->ports ? SLOT_HUB : 0);
 	slot[SLOT_PORTS] = SLOT_ROOT_PORT(usb->root_port) | SLOT_PORT_COUNT(usb->ports);
 	slot[SLOT_TT] = usb->tt | SLOT_THINK(usb->think);
-	return xhci_context(xhci, 1 + entries);
-}
-
-static void xhci_endpoint(uint32_t *context, const struct ring *ring, uint32_t type, uint32_t packet)
-{
-	uint64_t position = ring_position(ring);
-	context[ENDPOINT_TYPE] = type | ENDPOINT_PACKET(packet);
-	context[ENDPOINT_DEQUEUE] = position;
-	context[ENDPOINT_DEQUEUE_HIGH] = position >> 32;
-	context[ENDPOINT_LENGTHS] = 8;
-}
-
-static int xhci_apply(struct xhci *xhci, const struct usb_dev *usb, uint32_t command)
-{
-	int rc = xhci_command(xhci, (uintptr_t)xhci->input, TRB_TYPE(command) | TRB_SLOT(usb->slot));
+	endpoint[ENDPOINT_LENGTHS] = 8;
+	if (dci > 1) {
+		type = ENDPOINT_INTERRUPT_IN;
+		packet = usb->packet;
+		endpoint[ENDPOINT_INTERVAL] = ENDPOINT_EXPONENT(xhci_interval(usb));
+		endpoint[ENDPOINT_LENGTHS] = packet | ENDPOINT_PAYLOAD(packet);
+	}
+	endpoint[ENDPOINT_TYPE] = type | ENDPOINT_PACKET(packet);
+	*(uint64_t *)(endpoint + ENDPOINT_DEQUEUE) = position;
+	int rc = xhci_command(xhci, (uintptr_t)input, TRB_TYPE(command) | TRB_SLOT(usb->slot));
 	return rc < 0 ? rc : E_OK;
 }
 
@@ -210,10 +210,7 @@ static int xhci_apply(struct xhci *xhci, const struct usb_dev *usb, uint32_t com
 
 static void xhci_start(struct usb_host *host)
 {
-	struct xhci *xhci = to_xhci(host);
-	for (uint32_t port = 1; port <= host->dev[0].ports; port++)
-		mmio_write32(xhci->op + PORTSC(port), PORTSC_PP);
-	mmio_write32(xhci->op + USBCMD, USBCMD_RS | USBCMD_INTE);
+	mmio_write32(to_xhci(host)->op + USBCMD, USBCMD_RS | USBCMD_INTE);
 }
 
 static int xhci_port_status(struct usb_host *host, uint32_t port)
@@ -222,7 +219,7 @@ static int xhci_port_status(struct usb_host *host, uint32_t port)
 	if (xhci->dead)
 		return E_IO;
 	uint32_t value = mmio_read32(xhci->op + PORTSC(port));
-	mmio_write32(xhci->op + PORTSC(port), value & (PORTSC_KEEP | PORTSC_CHANGES));
+	mmio_write32(xhci->op + PORTSC(port), (value & (PORTSC_KEEP | PORTSC_CHANGES)) | PORTSC_PP);
 	// The bits are those of u.11.24.2.7, but for the changes, which lie one higher.
 	return (value & (PORTSC_SPEED | 0x1F)) | (value >> 1 & 0x1F0000);
 }
@@ -246,20 +243,15 @@ static int xhci_attach(struct usb_host *host)
 static int xhci_address(struct usb_dev *usb)
 {
 	struct xhci *xhci = to_xhci(usb->host);
-	struct ring *ring = xhci->ring[usb->slot];
-	uint32_t *context = xhci->contexts + (usb->slot - 1) * CONTEXTS_BYTES(xhci) / 4;
-	memset(context, 0, CONTEXTS_BYTES(xhci));
-	xhci->context_table[usb->slot] = (uintptr_t)context;
-	ring_start(ring);
-	xhci_endpoint(xhci_input(xhci, usb, 3, 1), ring, ENDPOINT_CONTROL, usb->packet0);
-	return xhci_apply(xhci, usb, TRB_ADDRESS);
-}
-
-static int xhci_packet0(struct usb_dev *usb)
-{
-	struct xhci *xhci = to_xhci(usb->host);
-	xhci_endpoint(xhci_input(xhci, usb, 2, 1), xhci->ring[usb->slot], ENDPOINT_CONTROL, usb->packet0);
-	return xhci_apply(xhci, usb, TRB_EVALUATE);
+	uint32_t bytes = 32 * xhci->context_bytes;
+	uint8_t *context = xhci->contexts + (usb->slot - 1) * bytes;
+	uint64_t *entry = &xhci->context_table[usb->slot];
+	if (*entry)
+		return xhci_apply(usb, TRB_EVALUATE, 1);
+	memset(context, 0, bytes);
+	*entry = (uintptr_t)context;
+	ring_start(xhci->ring[usb->slot]);
+	return xhci_apply(usb, TRB_ADDRESS, 1);
 }
 
 // An endpoint that has stalled goes on behind what it stalled at (s.4.6.8).
@@ -288,26 +280,10 @@ static int xhci_control(struct usb_dev *usb, uint64_t setup, void *data)
 	return rc;
 }
 
-// s.6.2.3.6: the interval is a power of two of 125 us; full and low speed devices count it in ms.
-static uint32_t xhci_interval(const struct usb_dev *usb)
-{
-	uint32_t interval = usb->interval | !usb->interval;
-	return usb->speed < USB_HIGH ? 34u - __builtin_clz(interval) : (interval > 16 ? 16 : interval) - 1;
-}
-
 static int xhci_open(struct usb_dev *usb)
 {
-	struct xhci *xhci = to_xhci(usb->host);
-	struct ring *ring = &xhci->ring[usb->slot][1];
-	uint32_t dci = usb->endpoint ? 2 * usb->endpoint + 1 : 1;	// s.4.5.1
-	uint32_t *context = xhci_input(xhci, usb, 1 | (1u << dci & ~2u), dci);
-	if (dci > 1) {
-		ring_start(ring);
-		context[ENDPOINT_INTERVAL] = ENDPOINT_EXPONENT(xhci_interval(usb));
-		xhci_endpoint(context, ring, ENDPOINT_INTERRUPT_IN, usb->packet);
-		context[ENDPOINT_LENGTHS] |= ENDPOINT_PAYLOAD(usb->packet);
-	}
-	return xhci_apply(xhci, usb, TRB_CONFIGURE);
+	ring_start(&to_xhci(usb->host)->ring[usb->slot][1]);
+	return xhci_apply(usb, TRB_CONFIGURE, 2 * usb->endpoint + 1);
 }
 
 static void xhci_listen(struct usb_dev *usb)
@@ -315,8 +291,7 @@ static void xhci_listen(struct usb_dev *usb)
 	struct xhci *xhci = to_xhci(usb->host);
 	if (xhci->dead)
 		return;
-	ring_put(&xhci->ring[usb->slot][1], (uintptr_t)usb->report, usb->packet < USB_REPORT ? usb->packet : USB_REPORT,
-		 TRB_TYPE(TRB_NORMAL) | TRB_IOC | TRB_ISP);
+	ring_put(&xhci->ring[usb->slot][1], (uintptr_t)usb->report, usb->packet, TRB_TYPE(TRB_NORMAL) | TRB_IOC | TRB_ISP);
 	xhci_ring(xhci, usb->slot, 2 * usb->endpoint + 1);
 }
 
@@ -329,7 +304,7 @@ static void xhci_detach(struct usb_dev *usb)
 
 static const struct usb_host_ops xhci_ops = {
 	.start = xhci_start, .take = xhci_take_events, .port_status = xhci_port_status, .port_reset = xhci_port_reset,
-	.attach = xhci_attach, .address = xhci_address, .packet0 = xhci_packet0, .control = xhci_control,
+	.attach = xhci_attach, .address = xhci_address, .control = xhci_control,
 	.open = xhci_open, .listen = xhci_listen, .detach = xhci_detach,
 };
 
@@ -373,32 +348,29 @@ static int xhci_reset(struct xhci *xhci)
 // Pages that the controller keeps its own things in (s.4.20).
 static int xhci_scratchpads(struct xhci *xhci, uint32_t count)
 {
-	uint32_t page = mmio_read32(xhci->op + PAGESIZE) << 12;
 	if (!count)
 		return E_OK;
-	if (!page || page & (page - 1) || page > 1 << 16)
-		return E_IO;
-	xhci->scratch_bytes = count * (page + 8);
-	uint8_t *scratch = xhci->scratch = mem_alloc(xhci->scratch_bytes, page);
+	xhci->scratch_bytes = count * (PAGE + sizeof(uint64_t));
+	uint8_t *scratch = xhci->scratch = mem_alloc(xhci->scratch_bytes, PAGE);
+	uint64_t *table = (uint64_t *)(scratch + count * PAGE);
 	if (!scratch)
 		return E_NOMEM;
-	uint64_t *table = (uint64_t *)(scratch + count * page);
 	xhci->context_table[0] = (uintptr_t)table;
-	for (uint32_t i = 0; i < count; i++)
-		table[i] = (uintptr_t)scratch + i * page;
+	for (; count--; scratch += PAGE)
+		*table++ = (uintptr_t)scratch;
 	return E_OK;
 }
 
 static void xhci_set_up(struct xhci *xhci)
 {
 	ring_start(&xhci->command);
-	xhci->segments[0].base = (uintptr_t)xhci->events;
-	xhci->segments[0].size = EVENTS;
+	xhci->segment.base = (uintptr_t)xhci->events;
+	xhci->segment.size = EVENTS;
 	xhci_write64(xhci->op + DCBAAP, (uintptr_t)xhci->context_table);
 	xhci_write64(xhci->op + CRCR, ring_position(&xhci->command));
 	mmio_write32(xhci->runtime + ERSTSZ, 1);
 	xhci_write64(xhci->runtime + ERDP, (uintptr_t)xhci->events);
-	xhci_write64(xhci->runtime + ERSTBA, (uintptr_t)xhci->segments);
+	xhci_write64(xhci->runtime + ERSTBA, (uintptr_t)&xhci->segment);
 	mmio_write32(xhci->runtime + IMAN, IMAN_IE);
 }
 
@@ -413,11 +385,14 @@ static void xhci_free(struct xhci *xhci, struct pci_dev *pci)
 
 static int xhci_begin(struct xhci *xhci, volatile uint8_t *cap, uint64_t bytes)
 {
-	uint32_t params = mmio_read32(cap + HCSPARAMS1), slots = clamp_u32(HCS1_SLOTS(params), 1, USB_DEVICES - 1);
-	uint32_t ports = clamp_u32(HCS1_PORTS(params), 1, PORTS_MOST);
+	uint32_t params = mmio_read32(cap + HCSPARAMS1), slots = HCS1_SLOTS(params);
+	uint32_t ports = HCS1_PORTS(params);
+	if (ports > PORTS_MOST)
+		ports = PORTS_MOST;
 	uint32_t runtime = mmio_read32(cap + RTSOFF) & ~31u, doorbell = mmio_read32(cap + DBOFF) & ~3u;
 	uint32_t op = mmio_read8(cap + CAPLENGTH);
-	if (op + PORTSC(ports) + 16 > bytes || runtime + 0x40ul > bytes || doorbell + 4ul * USB_DEVICES > bytes) {
+	if (op + PORTSC(ports) + 16 > bytes || runtime + 0x40ul > bytes || doorbell + 4ul * USB_DEVICES > bytes ||
+	    mmio_read32(cap + op + PAGESIZE) != PAGE >> 12) {
 		log(" bad registers");
 		return E_IO;
 	}
@@ -432,7 +407,7 @@ static int xhci_begin(struct xhci *xhci, volatile uint8_t *cap, uint64_t bytes)
 		rc = xhci_scratchpads(xhci, HCS2_SCRATCHPADS(mmio_read32(cap + HCSPARAMS2)));
 	if (rc != E_OK)
 		return rc;
-	mmio_write32(xhci->op + CONFIG, slots);
+	mmio_write32(xhci->op + CONFIG, slots < USB_DEVICES ? slots : USB_DEVICES - 1);
 	xhci_set_up(xhci);
 	return E_OK;
 }

@@ -41,13 +41,13 @@ struct usb_dev {
 	uint8_t configuration, interface;
 	uint8_t endpoint;	// its number, 0: there is none
 	uint8_t interval;	// as its descriptor says
-	uint16_t packet;
+	uint16_t packet;	// most USB_REPORT
 
 	// A hub's
-	uint8_t ports;		// most 63; set before usb_open
+	uint8_t ports;		// most 30; set before usb_open
 	uint8_t think;		// of its transaction translator, as the slot context has it
-	uint64_t changed;	// ports to look at (bit 0: the hub itself)
-	uint64_t forced;	// ports whose device begins anew, whether it has changed or not
+	uint32_t changed;	// ports to look at (bit 0: the hub itself)
+	uint32_t forced;	// ports whose device begins anew, whether it has changed or not
 
 	bool listening;
 
@@ -68,7 +68,7 @@ static inline struct usb_dev *to_usb(struct device *dev)
 // is to fill it: what it leaves out is 0.  E_IO: the device refused.
 int usb_control(struct usb_dev *usb, uint64_t setup, void *data);
 
-// Sets the configuration, and opens the interrupt IN endpoint if there is one.
+// Opens the interrupt IN endpoint (which must be there), and sets the configuration.
 int usb_open(struct usb_dev *usb);
 
 // Has the next transfer of that endpoint go to usb->report, and `received` called when it has come.  Any context.
@@ -87,8 +87,7 @@ struct usb_host_ops {
 	int (*port_status)(struct usb_host *host, uint32_t port);	// takes note of the changes, too
 	void (*port_reset)(struct usb_host *host, uint32_t port);
 	int (*attach)(struct usb_host *host);			// a free slot, or an error
-	int (*address)(struct usb_dev *usb);			// gives the device in its slot an address
-	int (*packet0)(struct usb_dev *usb);			// usb->packet0 is another
+	int (*address)(struct usb_dev *usb);	// gives the device in its slot an address; later: packet0 is another
 	int (*control)(struct usb_dev *usb, uint64_t setup, void *data);
 	int (*open)(struct usb_dev *usb);			// endpoint and hub as usb says
 	void (*listen)(struct usb_dev *usb);
@@ -119,6 +118,6 @@ int usb_wait(struct usb_host *host, uint64_t key, uint32_t us);
 
 // From the interrupt handler or usb_host_ops.take.
 void usb_wake(struct usb_host *host, uint64_t key, int result);
-void usb_changed(struct usb_dev *hub, uint64_t ports, uint64_t forced);	// bits by port
+void usb_changed(struct usb_dev *hub, uint32_t ports, uint32_t forced);	// bits by port
 void usb_received(struct usb_dev *usb, int bytes);	// or an error
 void usb_run(struct usb_host *host);	// last: what has waited goes on
