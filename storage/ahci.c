@@ -28,7 +28,8 @@
 #define PORT(regs, n) ((regs) + PORT_FIRST + (n) * PORT_BYTES)
 
 struct ahci_table {		// a.4.2.3
-	uint32_t fis[16], packet[4];
+	struct fis_h2d fis;
+	uint32_t packet[4];
 	// 48 bytes that the HBA has no use for
 	uint64_t tag, block;
 	uint32_t left;		// blocks still to be trimmed from `block` on
@@ -53,7 +54,9 @@ struct ahci_port {
 	uint8_t idle;			// polls without a completion
 	bool starting;			// after a reset, until `until`
 	uint64_t until;			// 0, or when the disk's time is over
-	uint64_t reach;			// last address that the HBA can access
+	uint64_t reach;			// of the HBA's addresses
+	// Memory of one piece: data that begins at near + less than near_bytes is at near_phys + as much, whatever its length.
+	uint64_t near, near_phys, near_bytes;
 	struct ahci_port *next;		// of the same HBA
 	struct blk_dev blk;
 	uint64_t trim[TRIM_RANGES];	// data of the trim, which goes alone; of IDENTIFY DEVICE
@@ -184,7 +187,7 @@ static uint32_t ahci_choose(struct ahci_port *p)
 		return p->pending & ~p->alone;
 	if (table->left)
 		ahci_trim(p, table);
-	if ((table->fis[0] >> (FIS_COMMAND_SHIFT + 4) & 15) != ATA_READ_FPDMA_QUEUED >> 4)
+	if (table->fis.command >> 4 != ATA_READ_FPDMA_QUEUED >> 4)
 		p->watch = p->regs + PORT_CI;
 	return 1u << slot;
 }
@@ -206,12 +209,41 @@ static void ahci_kick(struct ahci_port *p)
 	mmio_write32(regs + PORT_CI, go);
 }
 
+// Describes data to the HBA: the number of pieces, or 0 if they are too many or out of its reach.
+static __attribute__((noinline)) uint32_t ahci_scatter(struct ahci_port *p, struct ahci_prd *prd, const char *data, uint32_t left)
+{
+	for (uint32_t count = 1; count <= PIECES; count++, prd++) {
+		size_t run;
+		uint64_t phys = mem_phys(data, ~0ul >> 1, &run);
+		if (!run || phys >= p->reach)
+			break;
+		run = min_u64(run, p->reach - phys);
+		if (run >= MOST_BYTES) {
+			p->near = (uintptr_t)data;
+			p->near_phys = phys;
+			p->near_bytes = run - MOST_BYTES;
+		}
+		prd->phys = phys;
+		prd->last = min_u64(run, left) - 1;
+		if (run >= left)
+			return count;
+		data += run;
+		left -= run;
+	}
+	return 0;
+}
+
+// Command, and flags of the header.
+#define READS(command) ((command) | AHCI_HEADER_CFL << 8)
+#define WRITES(command) ((command) | (AHCI_HEADER_CFL | AHCI_HEADER_WRITE) << 8)
+
 static int ahci_submit(void *queue, const struct ingot_blk_req *req)
 {
-	static const uint8_t commands[] = {
-		ATA_READ_DMA_EXT, ATA_WRITE_DMA_EXT, ATA_FLUSH_CACHE_EXT, ATA_DATA_SET_MANAGEMENT,
-		ATA_READ_FPDMA_QUEUED, ATA_WRITE_FPDMA_QUEUED, ATA_FLUSH_CACHE_EXT, ATA_DATA_SET_MANAGEMENT,
-		ATA_IDENTIFY_DEVICE
+	static const uint16_t commands[] = {
+		READS(ATA_READ_DMA_EXT), WRITES(ATA_WRITE_DMA_EXT),
+		READS(ATA_FLUSH_CACHE_EXT), WRITES(ATA_DATA_SET_MANAGEMENT),
+		READS(ATA_READ_FPDMA_QUEUED), WRITES(ATA_WRITE_FPDMA_QUEUED),
+		READS(ATA_FLUSH_CACHE_EXT), WRITES(ATA_DATA_SET_MANAGEMENT), READS(ATA_IDENTIFY_DEVICE)
 	};
 	struct ahci_port *p = queue;
 	if (unlikely(!~p->busy)) {
@@ -219,55 +251,55 @@ static int ahci_submit(void *queue, const struct ingot_blk_req *req)
 			ahci_kick(p);
 		return E_AGAIN;
 	}
-	uint32_t slot = __builtin_ctz(~p->busy), op = req->op, left = req->count << p->shift;
+	uint32_t bytes = req->count << p->shift, pieces = 1, slot = __builtin_ctz(~p->busy);
 	struct ahci_table *table = &p->tables[slot];
-	struct ahci_prd *prd = table->prd;
 	const char *data = req->data;
-	if (unlikely(op >= INGOT_FLUSH)) {
+	if (unlikely(req->op >= INGOT_FLUSH)) {
 		data = (const char *)p->trim;
-		left = op != INGOT_FLUSH ? sizeof(p->trim) : 0;
+		bytes = sizeof(p->trim);
 	}
-	for (; left; prd++) {
-		size_t run;
-		uint64_t phys = mem_phys(data, left, &run);
-		if (!run || prd == table->prd + PIECES || phys + run - 1 > p->reach)
+	uint64_t offset = (uintptr_t)data - p->near;
+	table->prd[0].phys = p->near_phys + offset;
+	table->prd[0].last = bytes - 1;
+	if (unlikely(offset >= p->near_bytes)) {
+		pieces = ahci_scatter(p, table->prd, data, bytes);
+		if (!pieces)
 			return E_INVAL;
-		prd->phys = phys;
-		prd->last = run - 1;
-		data += run;
-		left -= run;
 	}
-	struct ahci_header *header = &p->list[slot];
-	uint32_t bit = 1u << slot, count = req->count, fis = FIS_H2D | commands[op + p->queued] << FIS_COMMAND_SHIFT;
+	uint32_t busy = p->busy | (p->busy + 1), bit = busy ^ p->busy, count = req->count, op = req->op;
 	uint64_t block = req->block;
-	header->table = (uintptr_t)table;
-	header->flags = AHCI_HEADER_CFL | (op & 1) << AHCI_HEADER_WRITE_SHIFT |
-		(uint32_t)(prd - table->prd) << AHCI_HEADER_PRDTL_SHIFT;
-	table->tag = req->tag;
-	table->status = E_OK;
-	table->left = 0;
-	p->busy |= bit;
+	struct fis_h2d *fis = &table->fis;
+	struct ahci_header *header = &p->list[slot];
+	uint32_t command = commands[op + p->queued];
+	p->busy = busy;
 	p->pending |= bit;
-	if (likely(op < INGOT_FLUSH && p->queued)) {	// t.7.28: the length lies in the features, the tag in the count
-		fis |= count << FIS_HIGH_SHIFT;
-		table->fis[2] = block >> 24 | count >> 8 << FIS_HIGH_SHIFT;
+	table->tag = req->tag;
+	table->left = table->status = 0;
+	fis->type = FIS_H2D;
+	fis->command = command;
+	fis->lba = block;
+	fis->lba_high = block >> 24;
+	fis->device = FIS_DEVICE_LBA;
+	header->table = (uintptr_t)table;
+	header->flags = command >> 8;
+	header->pieces = pieces;
+	if (likely(op < INGOT_FLUSH && p->queued)) {
+		fis->features = count;
+		fis->features_high = count >> 8;
 		count = slot << FIS_TAG_SHIFT;
 	} else {
 		p->alone |= bit;
-		if (op >= INGOT_FLUSH) {
+		fis->features = 0;
+		if (op == INGOT_FLUSH) {
+			header->pieces = 0;
+		} else if (op > INGOT_FLUSH) {	// IDENTIFY DEVICE has no use for features and count
 			table->block = block;
-			block = 0;
-			if (op != INGOT_FLUSH) {	// IDENTIFY DEVICE has no use for features and count
-				fis |= ATA_DSM_TRIM << FIS_HIGH_SHIFT;
-				table->left = count;
-			}
-			count = op != INGOT_FLUSH;
+			table->left = count;
+			fis->features = ATA_DSM_TRIM;
+			count = 1;
 		}
-		table->fis[2] = block >> 24;
 	}
-	table->fis[0] = fis;
-	table->fis[1] = (block & 0xFFFFFF) | FIS_DEVICE_LBA;
-	table->fis[3] = count;
+	fis->count = count;
 	return E_OK;
 }
 
@@ -311,20 +343,20 @@ static uint32_t ahci_look(struct ahci_port *p)
 static uint32_t ahci_poll(void *queue, struct ingot_blk_done *done, uint32_t max)
 {
 	struct ahci_port *p = queue;
-	uint32_t count = 0;
+	struct ingot_blk_done *from = done, *end = done + max;
 	if (p->pending)
 		ahci_kick(p);
 	uint32_t finished = p->finished;
 	if (!finished)
 		finished = ahci_look(p);
-	for (; finished && count < max; count++, done++, finished &= finished - 1) {
+	for (; finished && done != end; done++, finished &= finished - 1) {
 		const struct ahci_table *table = &p->tables[__builtin_ctz(finished)];
 		done->tag = table->tag;
 		done->status = table->status;
 	}
 	p->busy ^= p->finished ^ finished;
 	p->finished = finished;
-	return count;
+	return done - from;
 }
 
 // ---- Set-up ------------------------------------------------------------------------------------------------------
@@ -373,7 +405,7 @@ static int ahci_start(struct ahci_port *p, uint32_t cap)
 	mmio_write32(regs + PORT_FB, (uintptr_t)&p->fis);
 	mmio_write32(regs + PORT_FB + 4, (uint64_t)(uintptr_t)&p->fis >> 32);
 	mmio_write32(regs + PORT_CMD, PORT_CMD_ON);
-	p->reach = cap & HBA_CAP_S64A ? ~0ul : ~0u;
+	p->reach = cap & HBA_CAP_S64A ? ~0ul : 1ul << 32;
 	p->starting = true;
 	identify->op = IDENTIFY;
 	ahci_submit(p, identify);

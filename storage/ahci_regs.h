@@ -63,15 +63,14 @@
 
 // Command list and tables (a.4.2)
 struct ahci_header {
-	uint32_t flags;
+	uint16_t flags, pieces;
 	uint32_t transferred;		// written by the HBA
 	uint64_t table;
 	uint32_t reserved[4];
 };
 _Static_assert(sizeof(struct ahci_header) == 32, "command header");
 #define AHCI_HEADER_CFL 5u		// dwords of the command FIS
-#define AHCI_HEADER_WRITE_SHIFT 6
-#define AHCI_HEADER_PRDTL_SHIFT 16
+#define AHCI_HEADER_WRITE 0x40u
 
 struct ahci_prd {
 	uint64_t phys;			// even
@@ -93,12 +92,29 @@ _Static_assert(sizeof(struct ahci_fis) == 256 && offsetof(struct ahci_fis, d2h) 
 	offsetof(struct ahci_fis, sdb) == 0x58, "received FIS");
 #define FIS_STATUS_SHIFT 16
 
-// Register FIS from host to device: command in 23:16, features in 31:24 of the first dword; LBA 23:0 and device;
-// LBA 47:24 and features 15:8; count.
-#define FIS_H2D 0x8027u
-#define FIS_COMMAND_SHIFT 16
-#define FIS_HIGH_SHIFT 24
-#define FIS_DEVICE_LBA (0x40u << 24)
+// Register FIS from host to device (Serial ATA 3.x, 10.5.5).  Queued commands have their length in the features, and
+// their tag in the count (t.7.28).
+struct fis_h2d {
+	uint16_t type;
+	uint8_t command, features;
+	union {
+		uint32_t lba;			// 23:0
+		struct {
+			uint8_t lba_bytes[3], device;
+		};
+	};
+	union {
+		uint32_t lba_high;		// 47:24
+		struct {
+			uint8_t lba_high_bytes[3], features_high;
+		};
+	};
+	uint32_t count;			// 15:0
+	uint32_t reserved[12];
+};
+_Static_assert(sizeof(struct fis_h2d) == 64 && offsetof(struct fis_h2d, count) == 12, "command FIS");
+#define FIS_H2D 0x8027u			// a command
+#define FIS_DEVICE_LBA 0x40u
 #define FIS_TAG_SHIFT 3
 
 enum {
