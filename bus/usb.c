@@ -383,11 +383,13 @@ static int hub_probe(struct device *dev, const struct dev_id *id)
 	rc = usb_open(hub);
 	for (uint32_t port = 1; port <= hub->ports && rc == E_OK; port++)
 		rc = port_request(hub, SET_FEATURE, PORT_POWER, port);
+	if (rc != E_OK)
+		return rc;
 	usb_sleep(hub->host, delay);
 	hub->received = hub_received;
 	uint32_t ports = (2u << hub->ports) - 2;
 	usb_changed(hub, ports, ports);
-	return rc;
+	return E_OK;
 }
 
 static void hub_remove(struct device *dev)
