@@ -94,7 +94,7 @@ class Machine:
 
 	def __init__(self, work, *, firmware="bios", machine="q35", image=None, efi=None, kernel=None, module=None,
 			append="", cores=1, smp=None, memory="256M", cpu="max", display=False, disks=(), nets=(), args=(),
-			watch=True, boot_device="ide-hd"):
+			watch=True, boot_device="ide-hd", accel="tcg", pass_fds=()):
 		self.work = Path(work)
 		self.work.mkdir(parents=True, exist_ok=True)
 		self.log = self.work / "guest.log"
@@ -106,7 +106,8 @@ class Machine:
 		self.firmware = firmware
 		self.kernel = kernel
 		self.boot_device = boot_device	# holds `image` or `efi`
-		self.command = [QEMU, "-M", machine, "-accel", "tcg", "-cpu", cpu, "-m", str(memory), "-smp", smp or str(cores),
+		self.pass_fds = pass_fds	# that `args` names
+		self.command = [QEMU, "-M", machine, "-accel", accel, "-cpu", cpu, "-m", str(memory), "-smp", smp or str(cores),
 			"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
 			"-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-D", str(self.log), "-S",
 			"-qmp", f"unix:{self.work}/qmp,server=on,wait=off", "-gdb", f"unix:{self.work}/gdb,server=on,wait=off"]
@@ -159,7 +160,7 @@ class Machine:
 			(self.work / name).unlink(missing_ok=True)
 		(self.work / "command").write_text(" ".join(self.command) + "\n")
 		self.process = subprocess.Popen(["timeout", "-k", "5", str(LIFETIME), *self.command], stdin=subprocess.PIPE,
-			stdout=subprocess.PIPE, stderr=open(self.work / "qemu.err", "wb"))
+			stdout=subprocess.PIPE, stderr=open(self.work / "qemu.err", "wb"), pass_fds=self.pass_fds)
 		try:
 			self._connect()
 			if watch:

@@ -1,0 +1,71 @@
+"""The far side of programs/frames.c: sends frames and checks those that come, over a socket with a message a frame.
+
+A frame: Ethernet, IPv4 and UDP headers (42 bytes), then flow (16 bits), length (16), sequence number in its flow (32), and
+a pattern from byte 50 on: byte i is (sequence + 31 * flow + i) % 256. The k-th frame of a side has 60 + 7 * k % (most -
+59) bytes: all lengths come.
+"""
+import struct
+import threading
+
+FLOWS = 64
+HEAD = 50
+LEAST = 60
+PATTERN = bytes(range(256)) * 66
+SECONDS = 30
+
+
+def length(index, most):
+	return LEAST + index * 7 % (most - LEAST + 1)
+
+
+class Peer:
+	def __init__(self, socket, mac, *, count, queues=1, most=1514, flows=FLOWS):
+		self.socket, self.mac, self.count, self.queues, self.most, self.flows = socket, mac, count, queues, most, flows
+		self.next = [0] * queues
+		self.wrong = []
+		self.lengths = set()
+		self.socket.settimeout(SECONDS)
+		self.threads = [threading.Thread(target=run, daemon=True) for run in (self._send, self._receive)]
+
+	def start(self):
+		for thread in self.threads:
+			thread.start()
+
+	def finish(self):
+		for thread in self.threads:
+			thread.join(SECONDS * 20)
+			assert not thread.is_alive()
+		assert not self.wrong, self.wrong[:5]
+		assert self.next == [self.count] * self.queues
+
+	def _send(self):
+		try:
+			heads = [self.mac + b"\2\1\2\3\4\5" + b"\x08\0\x45\0" + b"\0\0" + b"\0\0\0\0\x40\x11\0\0" + bytes([10, 0, 0, 2]) +
+				bytes([10, 0, 0, 1]) + struct.pack(">HHHH", 1000 + 77 * flow, 9, 0, 0) for flow in range(self.flows)]
+			for index in range(self.count):
+				flow, seq, size = index % self.flows, index // self.flows, length(index, self.most)
+				start = (seq + 31 * flow) & 255
+				self.socket.send(heads[flow][:16] + struct.pack(">H", size - 14) + heads[flow][18:]
+					+ struct.pack("<HHI", flow, size, seq) + PATTERN[start:start + size - HEAD])
+		except OSError as error:
+			self.wrong.append(f"sending: {error}")
+
+	def _receive(self):
+		try:
+			for _ in range(self.count * self.queues):
+				data = self.socket.recv(16384)
+				flow, size, seq = struct.unpack_from("<HHI", data, 42)
+				start = (seq + 31 * flow) & 255
+				if len(data) != size or size != length(seq, self.most) or flow >= self.queues:
+					self.wrong.append(f"{len(data)} bytes, flow {flow}, length {size}")
+				elif self.next[flow] != seq:
+					self.wrong.append(f"flow {flow}: {seq} after {self.next[flow] - 1}")
+				elif data[HEAD:] != PATTERN[start:start + size - HEAD]:
+					self.wrong.append(f"flow {flow}: content of {seq}")
+				else:
+					self.next[flow] += 1
+					self.lengths.add(size)
+				if len(self.wrong) > 5:
+					return
+		except OSError as error:
+			self.wrong.append(f"receiving after {self.next}: {error}")
