@@ -1,16 +1,15 @@
 // net/e1000e.c - Intel gigabit Ethernet on PCIe: 82571 to 82574, 82583, I217 to I219.  "s." = section of the 82574
 // datasheet (317694).
-// QEMU: -device e1000e (82574).  Not done: checksum offload, segmentation, hash filters (all of multicast is taken), the
-// PHYs' power saving (firmware leaves it off).
+// QEMU: -device e1000e (82574).  Not done: checksum offload, segmentation, hash filters (all of multicast is taken),
+// the PHYs' power saving (firmware leaves it off).
 #include "e1000e_regs.h"
 #include "intel_gbe.h"
 #include <time.h>
 
 #define MASTER_US 80000		// s.10.2.2.1
 #define OWNER_US 100000
-#define RELOAD_US 10000
 #define PHY_US 25000		// its set-up behind a reset
-#define LAN_INIT_US 150000
+#define RELOADED_US 150000
 
 // s.4.6.2: the bus first, so that nothing is under way.
 static int e1000e_reset(struct gbe *nic)
@@ -24,8 +23,8 @@ static int e1000e_reset(struct gbe *nic)
 	}
 	gbe_write(nic, CTRL, (ctrl & ~CTRL_MASTER_DISABLE) | CTRL_RST);
 	time_delay_us(nic->quirks & GBE_OWNER ? PHY_US : 1000);
-	int rc = nic->quirks & GBE_PCH ? mmio_wait32(nic->regs + STATUS, STATUS_LAN_INIT_DONE, STATUS_LAN_INIT_DONE, LAN_INIT_US)
-		: mmio_wait32(nic->regs + EECD, EECD_AUTO_RD, EECD_AUTO_RD, RELOAD_US);
+	uint32_t reg = nic->quirks & GBE_PCH ? STATUS : EECD;	// in both the same bit
+	int rc = mmio_wait32(nic->regs + reg, RELOADED, RELOADED, RELOADED_US);
 	if (nic->quirks & GBE_OWNER)
 		gbe_write(nic, EXTCNF_CTRL, gbe_read(nic, EXTCNF_CTRL) & ~EXTCNF_CTRL_SW_OWNER);
 	return rc;

@@ -2,11 +2,10 @@
 // (317694), chapter 10.
 #pragma once
 
-#define STATUS_LAN_INIT_DONE (1u << 9)	// PCH
 #define STATUS_MASTER_ENABLE (1u << 19)
 
 #define EECD 0x0010
-#define EECD_AUTO_RD (1u << 9)
+#define RELOADED (1u << 9)		// EECD: AUTO_RD; STATUS of a PCH: LAN_INIT_DONE
 
 #define CTRL_EXT 0x0018
 #define CTRL_EXT_DRV_LOAD (1u << 28)

@@ -112,20 +112,19 @@ static int gbe_start(struct net_dev *net, uint32_t queues)
 		return E_INVAL;
 	if (net->info.mtu > size - 18)
 		net->info.mtu = size - 18;
-	gbe_write(nic, CTRL, (gbe_read(nic, CTRL) & ~(CTRL_LRST | CTRL_FRCSPD | CTRL_FRCDPX | CTRL_RFCE | CTRL_TFCE | CTRL_VME)) |
-		CTRL_SLU);
+	gbe_write(nic, CTRL, (gbe_read(nic, CTRL) & ~CTRL_OFF) | CTRL_SLU);
 	if (nic->quirks & GBE_FIBER) {
 		gbe_write(nic, TXCW, TXCW_ANE | TXCW_FD);
 		nic->link_end = time_deadline(PARTNER_US);
 	}
 	nic->model->start(nic, queues);
 	for (uint32_t i = 0; i < queues; i++)
-		intel_start(intel_pair(net->queue[i]), nic->regs + RX_RINGS + i * RING_STEP, nic->regs + TX_RINGS + i * RING_STEP,
-			size);
+		intel_start(intel_pair(net->queue[i]), nic->regs + RX_RINGS + i * RING_STEP,
+			nic->regs + TX_RINGS + i * RING_STEP, size);
 	gbe_write(nic, TCTL, gbe_read(nic, TCTL) | TCTL_EN | TCTL_PSP | TCTL_CT | TCTL_COLD);
 	gbe_write(nic, RCTL, rctl);
 	for (uint32_t i = 0; i < queues; i++)
-		mmio_write32(intel_pair(net->queue[i])->rx_tail, intel_pair(net->queue[i])->rx_mask);
+		intel_go(intel_pair(net->queue[i]));
 	return E_OK;
 }
 

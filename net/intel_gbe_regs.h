@@ -1,5 +1,5 @@
-// Registers of Intel's gigabit controllers, 8254x and their PCIe successors, named as in the PCI/PCI-X Family of Gigabit
-// Ethernet Controllers Software Developer's Manual (317453), chapter 13.
+// Registers of Intel's gigabit controllers, 8254x and their PCIe successors, named as in the PCI/PCI-X Family of
+// Gigabit Ethernet Controllers Software Developer's Manual (317453), chapter 13.
 #pragma once
 
 #define CTRL 0x0000
@@ -13,6 +13,8 @@
 #define CTRL_TFCE (1u << 28)
 #define CTRL_VME (1u << 30)
 #define CTRL_FD 1u
+// No reset of the link, nothing forced, no flow control, VLAN tags stay in the frames
+#define CTRL_OFF (CTRL_LRST | CTRL_FRCSPD | CTRL_FRCDPX | CTRL_RFCE | CTRL_TFCE | CTRL_VME)
 
 #define STATUS 0x0008
 #define STATUS_LU 2u

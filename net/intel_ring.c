@@ -4,70 +4,118 @@
 #include <mem.h>
 #include <mmio.h>
 
-#define TELL 8u		// descriptors given back to the device at once
+#define TELL (8 * RING_ENTRY)	// descriptors given back to the device at once
 
-// Takes back frames that are sent.
-static void intel_reclaim(struct intel_pair *pair)
+// Out of the way: what calls them keeps its values in registers.
+#ifdef INGOT_TEST
+#define ASIDE __attribute__((noinline))
+#else
+#define ASIDE __attribute__((noinline, no_caller_saved_registers))
+#endif
+
+// The last frame of a run knows where it ends.
+static inline uint32_t *intel_run_end(struct ingot_frame *last)
 {
-	uint32_t at = pair->tx_clean;
-	while (at != pair->tx_next && pair->tx_desc[at % INTEL_RING].info & DESC_DD)
-		ingot_frame_put(pair->tx_frame[at++ % INTEL_RING]);
-	pair->tx_clean = at;
+	return (uint32_t *)&last->reserved[1];
 }
 
-static uint32_t intel_pad(struct ingot_frame *frame)
+// Frames of one call that share a pool are a run: linked to go back together.  Only its last descriptor asks the device
+// for a report.  What there is to know of a run is at its first descriptor's place.  Takes back runs that are sent.
+static ASIDE void intel_reclaim(struct net_queue *queue)
 {
-	memset(frame->data + frame->length, 0, TX_LEAST - frame->length);
-	return TX_LEAST;
+	struct intel_pair *pair = intel_pair(queue);
+	for (uint32_t at = pair->tx_clean; at != pair->tx_next;) {
+		const struct intel_run *run = INTEL_AT(pair->tx_run, at & RING_MASK);
+		struct ingot_frame *last = run->last;
+		struct ingot_pool *pool = last->pool;
+		uint32_t end = *intel_run_end(last);
+		if (!(INTEL_AT(pair->tx_desc, (end - RING_ENTRY) & RING_MASK)->info & DESC_DD))
+			break;
+		last->next = pool->free;
+		pool->free = run->first;
+		pool->available += (end - at) / RING_ENTRY;
+		pair->tx_clean = at = end;
+	}
+}
+
+static ASIDE void intel_pad(struct net_queue *queue, struct ingot_frame *const *frames)
+{
+	(void)queue;	// keeps its register
+	volatile uint8_t *data = (*frames)->data;
+	for (uint32_t at = (*frames)->length; at < TX_LEAST; at++)
+		data[at] = 0;
 }
 
 uint32_t intel_tx(struct net_queue *queue, struct ingot_frame *const *frames, uint32_t count)
 {
 	struct intel_pair *pair = intel_pair(queue);
-	intel_reclaim(pair);
-	uint32_t at = pair->tx_next, room = pair->tx_clean + INTEL_RING - 1 - at;
+	uint32_t at = pair->tx_next;
 	uint64_t bytes = 0;
-	if (count > room)
-		count = room;
+	if (pair->tx_clean != at)
+		intel_reclaim(queue);
+	uint32_t end = at + count * RING_ENTRY;
+	if (unlikely(end - pair->tx_clean > RING_MASK || count > INTEL_RING)) {
+		end = pair->tx_clean + RING_MASK;
+		count = (end - at) / RING_ENTRY;
+	}
 	if (!count)
 		return 0;
-	const uint32_t end = at + count;
-	do {
-		struct ingot_frame *frame = *frames++;
-		struct intel_desc *desc = &pair->tx_desc[at % INTEL_RING];
-		uint64_t len = frame->length;
-		if (unlikely(len < TX_LEAST))
-			len = intel_pad(frame);
-		pair->tx_frame[at % INTEL_RING] = frame;
-		desc->phys = frame->phys;
-		bytes += len;
-		desc->info = len * pair->tx_scale | pair->tx_command;
-	} while (++at != end);
-	pair->tx_next = at;
 	queue->stats.tx_frames += count;
+	do {
+		struct ingot_frame *frame = *frames, *next;
+		struct ingot_pool *pool = frame->pool;
+		struct intel_run *run = INTEL_AT(pair->tx_run, at & RING_MASK);
+		struct intel_desc *desc;
+		run->first = frame;
+		for (;;) {
+			desc = INTEL_AT(pair->tx_desc, at & RING_MASK);
+			desc->phys = frame->phys;
+			uint64_t len = frame->length;
+			if (unlikely(len < TX_LEAST)) {
+				intel_pad(queue, frames);
+				len = TX_LEAST;
+			}
+			bytes += len;
+			desc->info = len * pair->tx_scale | pair->tx_command;
+			at += RING_ENTRY;
+			frames++;
+			if (at == end || (next = *frames)->pool != pool)
+				break;
+			frame->next = next;
+			frame = next;
+		}
+		((volatile uint8_t *)&desc->info)[3] |= TX_RS >> 24;
+		run->last = frame;
+		*intel_run_end(frame) = at;
+	} while (at != end);
+	pair->tx_next = at;
 	queue->stats.tx_bytes += bytes;
-	mmio_write32(pair->tx_tail, at % INTEL_RING);
+	mmio_write32(pair->tx_tail, (at & RING_MASK) / RING_ENTRY);
 	return count;
 }
 
-static inline uint64_t intel_rotate(uint64_t value, uint32_t by)
+// Length to bits 15:0, status and errors to 63:32.
+static inline uint64_t intel_info(const struct intel_desc *desc, uint32_t rotate)
 {
-	return value >> (by & 63) | value << (-by & 63);
+	uint64_t info = desc->info;
+	__asm__("rolq %%cl, %0" : "+r"(info) : "c"(rotate));
+	return info;
 }
 
 // Nothing is there, or what comes next is not a whole good frame and goes back to the device: a frame longer than a
 // buffer takes several descriptors, and all of it goes.
-static __attribute__((noinline)) uint32_t intel_rx_odd(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
+static __attribute__((noinline))
+uint32_t intel_rx_odd(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
 {
 	struct intel_pair *pair = intel_pair(queue);
 	uint64_t info, bits = pair->rx_bits;
-	for (uint32_t i = max ? 0 : ~0u; i <= pair->rx_mask; i++) {
+	for (uint32_t left = max ? INTEL_RING : 0; left; left--) {
 		uint32_t slot = pair->rx_next & pair->rx_mask;
-		struct intel_desc *desc = &pair->rx_desc[slot];
-		info = intel_rotate(desc->info, pair->rx_rotate) & bits;
+		struct intel_desc *desc = INTEL_AT(pair->rx_desc, slot);
+		info = intel_info(desc, pair->rx_rotate) & bits;
 		if (!(info & DESC_DD))
 			break;
-		if (pair->rx_good && info - RX_FIRST <= pair->rx_limit)
+		if (info - RX_FIRST <= pair->rx_limit && pair->rx_good)
 			return intel_rx(queue, frames, max);
 		pair->rx_good = 0;
 		if (info & DESC_EOP) {
@@ -77,9 +125,9 @@ static __attribute__((noinline)) uint32_t intel_rx_odd(struct net_queue *queue, 
 			else
 				queue->stats.rx_dropped++;
 		}
-		desc->phys = pair->rx_frame[slot]->phys;
+		desc->phys = INTEL_AT(pair->rx_slot, slot)->frame->phys;
 		desc->info = 0;
-		pair->rx_next++;
+		pair->rx_next += RING_ENTRY;
 	}
 	return 0;
 }
@@ -89,31 +137,32 @@ uint32_t intel_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t
 {
 	struct intel_pair *pair = intel_pair(queue);
 	if (unlikely(max > queue->pool.available)) {
-		intel_reclaim(pair);
+		intel_reclaim(queue);
 		if (max > queue->pool.available)
 			max = queue->pool.available;
 	}
-	struct ingot_frame *spare = queue->pool.free;
-	uint32_t at = pair->rx_next, count = 0;
+	struct ingot_frame *spare = queue->pool.free, **const stop = frames + max;
+	uint32_t at = pair->rx_next, rotate = pair->rx_rotate;
 	uint64_t bytes = 0;
-	for (; count < max; at++) {
+	while (frames != stop) {
 		uint32_t slot = at & pair->rx_mask;
-		struct intel_desc *desc = &pair->rx_desc[slot];
 		// One comparison for all: DD and EOP are set, no error is, the length lies between a frame's least and most.
-		uint64_t len = (intel_rotate(desc->info, pair->rx_rotate) & pair->rx_good) - RX_FIRST;
+		uint64_t len = (intel_info(INTEL_AT(pair->rx_desc, slot), rotate) & pair->rx_good) - RX_FIRST;
 		if (unlikely(len > pair->rx_limit))
 			break;
-		struct ingot_frame *frame = pair->rx_frame[slot];
-		pair->rx_frame[slot] = spare;
-		desc->phys = (uintptr_t)spare + NET_DATA;
-		desc->info = 0;
+		struct ingot_frame *frame = INTEL_AT(pair->rx_slot, slot)->frame;
+		INTEL_AT(pair->rx_slot, slot)->frame = spare;
+		INTEL_AT(pair->rx_desc, slot)->phys = spare->phys;
+		INTEL_AT(pair->rx_desc, slot)->info = 0;
 		spare = spare->next;
 		len += 14;
 		frame->length = len;
 		frame->flags = 0;
 		bytes += len;
-		frames[count++] = frame;
+		at += RING_ENTRY;
+		*frames++ = frame;
 	}
+	uint32_t count = (at - pair->rx_next) / RING_ENTRY;
 	if (unlikely(!count))
 		return intel_rx_odd(queue, frames, max);
 	pair->rx_next = at;
@@ -123,7 +172,7 @@ uint32_t intel_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t
 	queue->stats.rx_bytes += bytes;
 	if (at - pair->rx_told >= TELL) {
 		pair->rx_told = at;
-		mmio_write32(pair->rx_tail, (at - 1) & pair->rx_mask);
+		mmio_write32(pair->rx_tail, ((at - RING_ENTRY) & pair->rx_mask) / RING_ENTRY);
 	}
 	return count;
 }
@@ -135,7 +184,7 @@ int intel_alloc(struct net_dev *net, uint32_t count)
 		if (!pair)
 			return E_NOMEM;
 		pair->tx_scale = 1;
-		pair->tx_command = TX_EOP | TX_IFCS | TX_RS;
+		pair->tx_command = TX_EOP | TX_IFCS;
 		net->queue[i] = &pair->queue;
 	}
 	net->info.queues = count;
@@ -166,27 +215,35 @@ void intel_start(struct intel_pair *pair, volatile uint8_t *rx_regs, volatile ui
 	uint32_t size = INTEL_RING;
 	while (size > pool->total - NET_SPARE)
 		size /= 2;
-	pair->rx_mask = size - 1;
+	pair->rx_mask = (size - 1) * RING_ENTRY;
 	pair->rx_good = pair->rx_bits;
 	pair->rx_limit = most - 14;
-	while (size--) {
-		struct ingot_frame *frame = pair->rx_frame[size] = ingot_frame_get(pool);
-		pair->rx_desc[size].phys = frame->phys;
-		pair->rx_desc[size].info = 0;
+	for (uint32_t i = 0; i < size; i++) {
+		struct ingot_frame *frame = ingot_frame_get(pool);
+		pair->rx_slot[i].frame = frame;
+		pair->rx_desc[i].phys = frame->phys;
+		pair->rx_desc[i].info = 0;
 	}
-	pair->rx_tail = intel_ring(rx_regs, pair->rx_desc, pair->rx_mask + 1);
+	pair->rx_tail = intel_ring(rx_regs, pair->rx_desc, size);
 	pair->tx_tail = intel_ring(tx_regs, pair->tx_desc, INTEL_RING);
+}
+
+void intel_go(struct intel_pair *pair)
+{
+	mmio_write32(pair->rx_tail, pair->rx_mask / RING_ENTRY);
 }
 
 void intel_drop(struct net_dev *net)
 {
 	for (uint32_t i = 0; i < net->info.queues; i++) {
 		struct intel_pair *pair = intel_pair(net->queue[i]);
-		while (pair->tx_clean != pair->tx_next)
-			ingot_frame_put(pair->tx_frame[pair->tx_clean++ % INTEL_RING]);
-		for (; pair->rx_frame[0] && pair->rx_mask != ~0u; pair->rx_mask--)
-			ingot_frame_put(pair->rx_frame[pair->rx_mask]);
-		pair->rx_frame[0] = NULL;
+		for (uint32_t n = 0; n < INTEL_RING; n++) {
+			pair->tx_desc[n].info |= DESC_DD;
+			if (pair->rx_slot[n].frame)
+				ingot_frame_put(pair->rx_slot[n].frame);
+			pair->rx_slot[n].frame = NULL;
+		}
+		intel_reclaim(&pair->queue);
 		pair->tx_next = pair->tx_clean = pair->rx_next = pair->rx_told = 0;
 	}
 }

@@ -30,22 +30,38 @@ _Static_assert(sizeof(struct intel_desc) == 16, "descriptor");
 #define RX_BITS(errors) (0xFFFFul | DESC_DD | DESC_EOP | (uint64_t)(errors) << 32)
 #define RX_FIRST (DESC_DD | DESC_EOP | 14)	// of what is a whole frame
 
+// An index counts 16 bytes an entry and runs on freely.  What the driver has to remember of an entry is as far apart.
+#define RING_ENTRY 16u
+#define RING_MASK (INTEL_RING * RING_ENTRY - RING_ENTRY)
+
+struct intel_slot {
+	struct ingot_frame *frame;
+	uint64_t unused;
+};
+struct intel_run {
+	struct ingot_frame *first, *last;
+};
+
 struct intel_pair {
-	volatile void *tx_tail, *rx_tail;
-	uint64_t tx_scale;		// a descriptor's second quadword is length * tx_scale | tx_command
-	uint32_t tx_command;
-	uint64_t rx_good;		// bits that say whether it is a whole good frame; 0 inside of one that is not
-	uint64_t rx_bits;		// what rx_good is else: DD, EOP, length, errors
-	uint64_t rx_limit;		// most bytes, less 14
-	uint32_t tx_next, tx_clean;	// free-running
-	uint32_t rx_next, rx_told;	// free-running; what the device has been told
-	uint32_t rx_mask;		// entries - 1
+	struct net_queue queue;		// first
+	uint32_t tx_next, tx_clean;	// indices: the next to fill, the next to take back
+	uint32_t rx_next, rx_told;	// the next to look at; how far it was when the device was told
+	uint32_t rx_mask;
 	uint32_t rx_rotate;
-	struct net_queue queue;
-	struct ingot_frame *tx_frame[INTEL_RING], *rx_frame[INTEL_RING];
+	uint64_t rx_good;		// bits that say whether it is a whole good frame; 0 inside of one that is not
+	uint64_t rx_limit;		// most bytes, less 14
+	uint64_t tx_scale;		// a descriptor's second quadword is length * tx_scale | tx_command
+	uint64_t tx_command;
+	volatile void *tx_tail, *rx_tail;
+	uint64_t rx_bits;		// what rx_good is else: DD, EOP, length, errors
+	struct intel_run tx_run[INTEL_RING];
+	struct intel_slot rx_slot[INTEL_RING];
 	struct intel_desc tx_desc[INTEL_RING] __attribute__((aligned(128)));
 	struct intel_desc rx_desc[INTEL_RING];
 };
+
+// An entry of one of the four.
+#define INTEL_AT(array, offset) ((__typeof__(&(array)[0]))((char *)(array) + (offset)))
 
 static inline struct intel_pair *intel_pair(struct net_queue *queue)
 {
@@ -61,8 +77,9 @@ uint32_t intel_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t
 int intel_alloc(struct net_dev *net, uint32_t count);
 void intel_free(struct net_dev *net);
 
-// Fills the receive ring from the pool and tells the device where the rings are; it holds no frame until rx_tail is
-// written with rx_mask.  Before: rx_bits and rx_rotate.
+// Fills the receive ring from the pool and tells the device where the rings are; it gets the frames by intel_go.
+// Before: rx_bits and rx_rotate.
 void intel_start(struct intel_pair *pair, volatile uint8_t *rx_regs, volatile uint8_t *tx_regs, uint32_t most);
+void intel_go(struct intel_pair *pair);
 // The device has been reset: all frames go back to their pools.
 void intel_drop(struct net_dev *net);

@@ -228,7 +228,7 @@ static int ixgbe_start_pair(struct ixgbe *nic, uint32_t index, uint32_t most)
 	if (rc == E_OK)
 		rc = ixgbe_enable(nic->regs + rx + RING_CONTROL, 0);
 	if (rc == E_OK)
-		mmio_write32(pair->rx_tail, pair->rx_mask);
+		intel_go(pair);
 	return rc;
 }
 
