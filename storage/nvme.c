@@ -11,11 +11,10 @@
 #include <time.h>
 
 #define ENTRIES 64u		// of a submission queue
-#define CQ_SHIFT 7		// twice as many of a completion queue, so that its head is told once in a while
-#define CQ_ENTRIES (1u << CQ_SHIFT)
+#define CQ_ENTRIES (2 * ENTRIES)	// of a completion queue: more, so that its head is told once in a while
+#define CQ_BYTES ((uint32_t)(CQ_ENTRIES * sizeof(struct nvme_cqe)))
 #define SLOTS (ENTRIES - 1)	// requests that a queue holds
-#define ADMIN_SHIFT 2		// entries of an admin queue; one command at a time
-#define ADMIN_ENTRIES (1u << ADMIN_SHIFT)
+#define ADMIN_ENTRIES 4u	// of an admin queue; one command at a time
 #define QUEUES_MOST 64u		// pairs of a controller
 #define PAGES_SHIFT_MOST 7	// pages of a request: 128
 #define PAGE_SHIFT_MOST 4	// beyond 4 KiB
@@ -38,7 +37,7 @@ struct nvme_slot {
 	bool flying;			// the device has it
 };
 
-// A queue pair.  The counters run freely.
+// A queue pair.  The counters are of bytes and run freely.
 struct nvme_queue {
 	struct nvme_sqe *sq;
 	volatile struct nvme_cqe *cq;
@@ -48,7 +47,7 @@ struct nvme_queue {
 	uint32_t head, reported;	// of the completion queue; what the device knows
 	uint32_t shift;			// from blocks to bytes
 	uint32_t page;
-	volatile bool stale;		// the controller has been reset: set by any core, cleared by the owner
+	bool stale;			// the controller has been reset: set by any core, cleared by the owner
 	uint8_t id;
 	volatile uint8_t *bell;
 	volatile uint8_t *shadow;	// of the doorbells, NULL if there is none
@@ -100,63 +99,89 @@ static void nvme_publish(struct nvme_queue *queue)
 	uint32_t old = queue->notified, tail = queue->tail;
 	queue->notified = tail;
 	if (tail != old)
-		nvme_notify(queue, 0, old % ENTRIES, tail % ENTRIES);
+		nvme_notify(queue, 0, old / sizeof(struct nvme_sqe) % ENTRIES, tail / sizeof(struct nvme_sqe) % ENTRIES);
 }
 
 static uint32_t nvme_revive(struct nvme_queue *queue, struct ingot_blk_done *done, uint32_t max);
 
+// The next entry of the submission queue.
+static inline struct nvme_sqe *nvme_next(const struct nvme_queue *queue)
+{
+	return (void *)((char *)queue->sq + queue->tail % (ENTRIES * sizeof(struct nvme_sqe)));
+}
+
+// What is not a read or write of one page.  Several pages (s.4.1.1): the first PRP may begin within one, the others are
+// whole pages.
+static __attribute__((noinline)) int nvme_describe(struct nvme_queue *queue, const struct ingot_blk_req *req)
+{
+	struct nvme_sqe *sqe = nvme_next(queue);
+	uint64_t *list = queue->free->list, *entry = sqe->prp, first = 0;
+	const char *data = req->data;
+	uint64_t left = (uint64_t)req->count << queue->shift;
+	if (req->op >= INGOT_FLUSH) {
+		sqe->prp[0] = (uintptr_t)list;
+		sqe->cdw10 = sqe->cdw12 = 0;
+		if (req->op == INGOT_FLUSH)
+			return E_OK;
+		list[0] = (uint64_t)req->count << 32;	// attributes, blocks
+		list[1] = req->block;
+		sqe->head = NVME_DSM | queue->free->id | queue->nsid;
+		sqe->cdw10 = (uint64_t)NVME_DSM_DEALLOCATE << 32;	// one range
+		return E_OK;
+	}
+	for (;;) {
+		size_t run;
+		uint64_t phys = mem_phys(data, left, &run), chunk = min_u64(queue->page - (phys & (queue->page - 1)), left);
+		if (run < chunk || phys & first)
+			return E_INVAL;
+		*entry++ = phys;
+		left -= chunk;
+		if (!left)
+			break;
+		data += chunk;
+		if (!first)
+			entry = list;
+		first = queue->page - 1;
+	}
+	sqe->prp[1] = entry == list + 1 ? *list : (uintptr_t)list;
+	return E_OK;
+}
+
 static int nvme_submit(void *owned, const struct ingot_blk_req *req)
 {
-	static const uint8_t opcodes[] = { NVME_READ, NVME_WRITE, NVME_FLUSH, NVME_DSM };
 	struct nvme_queue *queue = owned;
 	if (unlikely(queue->stale)) {
 		nvme_revive(queue, NULL, 0);
 		if (queue->stale)
 			return queue->ctrl->dead ? E_IO : E_AGAIN;
 	}
-	struct nvme_slot *slot = queue->free;
-	if (!slot) {
+	if (unlikely(!queue->free)) {
 		nvme_publish(queue);
 		return E_AGAIN;
 	}
-	struct nvme_sqe *sqe = &queue->sq[queue->tail % ENTRIES];
-	uint64_t *list = slot->list, *entry = sqe->prp;
-	const char *data = req->data;
-	uint64_t left = (uint64_t)req->count << queue->shift;
-	uint32_t op = req->op;
+	uint64_t left = (uint64_t)req->count << queue->shift, phys;
+	size_t run;
+	if (likely(req->op < INGOT_FLUSH))
+		phys = mem_phys(req->data, left, &run);
+	else
+		phys = run = 0;
+	barrier();	// what follows is fetched again: cheaper than to save registers
+	struct nvme_sqe *sqe = nvme_next(queue);
+	struct nvme_slot *slot = queue->free;
+	sqe->head = (NVME_READ - req->op) | slot->id | queue->nsid;	// INGOT_READ to INGOT_FLUSH are 2 to 0
+	sqe->prp[0] = phys;
+	sqe->prp[1] = 0;
 	sqe->cdw10 = req->block;
 	sqe->cdw12 = req->count - 1;
-	if (op >= INGOT_FLUSH) {
-		list[0] = (uint64_t)req->count << 32;	// the one range: attributes, blocks,
-		list[1] = req->block;			// first block
-		data = (const char *)list;
-		left = NVME_RANGE_BYTES;
-		sqe->cdw10 = op == INGOT_FLUSH ? 0 : (uint64_t)NVME_DSM_DEALLOCATE << 32;
-		sqe->cdw12 = 0;
+	if (unlikely(run < left || (phys ^ (phys + left - 1)) >= queue->page)) {
+		int rc = nvme_describe(queue, req);
+		if (rc != E_OK)
+			return rc;
 	}
-	sqe->prp[1] = 0;
-	for (;;) {	// s.4.1.1: the first PRP may begin within a page, the others are whole pages
-		size_t run;
-		uint64_t phys = mem_phys(data, left, &run);
-		uint64_t offset = phys & (queue->page - 1), chunk = min_u64(queue->page - offset, left);
-		*entry++ = phys;
-		if (run < chunk || (offset && entry != sqe->prp + 1))
-			return E_INVAL;
-		if (!(left -= chunk))
-			break;
-		data += chunk;
-		if (entry == sqe->prp + 1) {
-			entry = list;
-			sqe->prp[1] = (uintptr_t)list;
-		}
-	}
-	if (entry == list + 1)
-		sqe->prp[1] = *list;
-	sqe->head = opcodes[op] | slot->id | queue->nsid;
 	queue->free = slot->next;
 	slot->tag = req->tag;
 	slot->flying = true;
-	queue->tail++;
+	queue->tail += sizeof(*sqe);
 	return E_OK;
 }
 
@@ -172,25 +197,28 @@ static void nvme_finish(struct nvme_queue *queue, struct nvme_slot *slot, struct
 static uint32_t nvme_poll(void *owned, struct ingot_blk_done *done, uint32_t max)
 {
 	struct nvme_queue *queue = owned;
-	uint32_t count = 0, head = queue->head;
+	struct ingot_blk_done *from = done;
 	if (unlikely(queue->stale))
 		return nvme_revive(queue, done, max);
 	nvme_publish(queue);
-	for (; count < max; head++) {
-		uint32_t end = queue->cq[head % CQ_ENTRIES].end, id = end & 0xFFFF;
-		if (!((end >> NVME_CQE_PHASE_SHIFT ^ head >> CQ_SHIFT) & 1))
+	uint32_t head = queue->head;
+	for (struct ingot_blk_done *last = done + max; done < last; head += sizeof(struct nvme_cqe)) {
+		const volatile struct nvme_cqe *cqe = (void *)((char *)queue->cq + head % CQ_BYTES);
+		uint32_t end = cqe->end, id = end & 0xFFFF;
+		if (!((end ^ head * (NVME_CQE_PHASE / CQ_BYTES)) & NVME_CQE_PHASE))	// it changes from round to round
 			break;
 		struct nvme_slot *slot = &queue->slots[id];
 		if (id < SLOTS && slot->flying)		// one that it doesn't have is passed over
-			nvme_finish(queue, slot, &done[count++], end & NVME_CQE_STATUS ? E_IO : E_OK);
+			nvme_finish(queue, slot, done++, end & NVME_CQE_STATUS ? E_IO : E_OK);
 	}
 	queue->head = head;
 	uint32_t reported = queue->reported;
-	if (head - reported > ENTRIES) {	// the rest is for those that may be outstanding
+	if (head - reported > CQ_BYTES / 2) {	// the rest is for those that may be outstanding
 		queue->reported = head;
-		nvme_notify(queue, queue->ctrl->stride, reported % CQ_ENTRIES, head % CQ_ENTRIES);
+		nvme_notify(queue, queue->ctrl->stride, reported / sizeof(struct nvme_cqe) % CQ_ENTRIES,
+			head / sizeof(struct nvme_cqe) % CQ_ENTRIES);
 	}
-	return count;
+	return done - from;
 }
 
 // ---- Admin commands ------------------------------------------------------------------------------------------
@@ -214,7 +242,7 @@ static int nvme_admin(struct nvme *ctrl, uint64_t head, const void *data, uint64
 	sqe->cdw10 = cdw10;
 	at = ctrl->admin_count % ADMIN_ENTRIES;
 	mmio_write32(bell, at);
-	while (!((cqe->end >> NVME_CQE_PHASE_SHIFT ^ count >> ADMIN_SHIFT) & 1))
+	while (!((cqe->end ^ count * (NVME_CQE_PHASE / ADMIN_ENTRIES)) & NVME_CQE_PHASE))
 		if (time_passed(deadline))
 			return E_TIMEOUT;
 	ctrl->result = cqe->result;

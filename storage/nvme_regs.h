@@ -63,7 +63,7 @@ struct nvme_cqe {	// s.3.3.3.2
 	uint32_t end;		// command identifier 15:0, phase tag, status
 };
 _Static_assert(sizeof(struct nvme_cqe) == 16, "completion queue entry");
-#define NVME_CQE_PHASE_SHIFT 16
+#define NVME_CQE_PHASE (1u << 16)
 #define NVME_CQE_STATUS 0x0FFE0000	// status code and its type
 
 #define NVME_RANGE_BYTES 16		// NVM Command Set, 3.2.3: attributes 31:0, blocks 63:32; first block

@@ -562,6 +562,9 @@ static void checks(void **state)
 	assert_int_equal(blk_classic_nvs(INGOT_READ, 1, 7, data, 0), 7);
 	assert_memory_equal(data, far->drive[0] + 4096, 7 * 4096);
 	assert_int_equal(far->commands, 1);
+	assert_int_equal(blk_classic_nvs(INGOT_READ, 0, DRIVE_BYTES / 4096, data, 0), DRIVE_BYTES / 4096);
+	assert_memory_equal(data, far->drive[0], DRIVE_BYTES);
+	assert_int_equal(far->commands, 3);
 	end(far);
 }
 
