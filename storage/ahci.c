@@ -175,10 +175,8 @@ static void ahci_trim(struct ahci_port *p, const struct ahci_table *table)
 }
 
 // Which of the pending requests go next, if some must go alone: nothing beside these, and each in its turn.
-static uint32_t ahci_choose(struct ahci_port *p)
+static uint32_t ahci_choose(struct ahci_port *p, bool *queued)
 {
-	if (p->active || (p->starting && !ahci_ready(p)))
-		return 0;
 	uint32_t later = p->pending & ~1u << p->last;
 	uint32_t slot = __builtin_ctz(later ? later : p->pending);
 	const struct ahci_table *table = &p->tables[slot];
@@ -187,8 +185,7 @@ static uint32_t ahci_choose(struct ahci_port *p)
 		return p->pending & ~p->alone;
 	if (table->left)
 		ahci_trim(p, table);
-	if (table->fis.command >> 4 != ATA_READ_FPDMA_QUEUED >> 4)
-		p->watch = p->regs + PORT_CI;
+	*queued = table->fis.command >> 4 == ATA_READ_FPDMA_QUEUED >> 4;
 	return 1u << slot;
 }
 
@@ -196,15 +193,16 @@ static void ahci_kick(struct ahci_port *p)
 {
 	uint32_t go = p->pending;
 	volatile uint8_t *regs = p->regs;
-	p->watch = regs + PORT_SACT;
+	bool queued = true;
 	if (unlikely(p->alone | p->starting)) {
-		go = ahci_choose(p);
-		if (!go)
+		if (p->active || (p->starting && !ahci_ready(p)))
 			return;
+		go = ahci_choose(p, &queued);
 	}
+	p->watch = regs + (queued ? PORT_SACT : PORT_CI);
 	p->pending &= ~go;
 	p->active |= go;
-	if (p->watch == regs + PORT_SACT)
+	if (queued)
 		mmio_write32(regs + PORT_SACT, go);	// a.5.5.1: first
 	mmio_write32(regs + PORT_CI, go);
 }
@@ -290,13 +288,15 @@ static int ahci_submit(void *queue, const struct ingot_blk_req *req)
 	} else {
 		p->alone |= bit;
 		fis->features = 0;
-		if (op == INGOT_FLUSH) {
-			header->pieces = 0;
-		} else if (op > INGOT_FLUSH) {	// IDENTIFY DEVICE has no use for features and count
+		if (op >= INGOT_FLUSH) {
+			fis->lba_high = 0;
+			fis->lba = FIS_DEVICE_LBA << 24;
 			table->block = block;
 			table->left = count;
-			fis->features = ATA_DSM_TRIM;
+			fis->features = ATA_DSM_TRIM;	// IDENTIFY DEVICE has no use for it, nor for the count
 			count = 1;
+			if (op == INGOT_FLUSH)
+				fis->features = count = table->left = header->pieces = 0;
 		}
 	}
 	fis->count = count;
