@@ -4,7 +4,7 @@
 #include <mem.h>
 #include <mmio.h>
 
-#define TELL (8 * RING_ENTRY)	// descriptors given back to the device at once
+#define TELL (8 * RING_ENTRY)
 
 // Out of the way: what calls them keeps its values in registers.
 #ifdef INGOT_TEST
@@ -102,6 +102,15 @@ static inline uint64_t intel_info(const struct intel_desc *desc, uint32_t rotate
 	return info;
 }
 
+// Gives descriptors back to the device, several at once.
+static inline void intel_tell(struct intel_pair *pair, uint32_t at)
+{
+	if (at - pair->rx_told >= TELL) {
+		pair->rx_told = at;
+		mmio_write32(pair->rx_tail, ((at - RING_ENTRY) & pair->rx_mask) / RING_ENTRY);
+	}
+}
+
 // Nothing is there, or what comes next is not a whole good frame and goes back to the device: a frame longer than a
 // buffer takes several descriptors, and all of it goes.
 static __attribute__((noinline))
@@ -129,6 +138,7 @@ uint32_t intel_rx_odd(struct net_queue *queue, struct ingot_frame **frames, uint
 		desc->info = 0;
 		pair->rx_next += RING_ENTRY;
 	}
+	intel_tell(pair, pair->rx_next);
 	return 0;
 }
 
@@ -170,10 +180,7 @@ uint32_t intel_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t
 	queue->pool.available -= count;
 	queue->stats.rx_frames += count;
 	queue->stats.rx_bytes += bytes;
-	if (at - pair->rx_told >= TELL) {
-		pair->rx_told = at;
-		mmio_write32(pair->rx_tail, ((at - RING_ENTRY) & pair->rx_mask) / RING_ENTRY);
-	}
+	intel_tell(pair, at);
 	return count;
 }
 
