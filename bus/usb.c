@@ -62,11 +62,13 @@ int usb_wait(struct usb_host *host, uint64_t key, uint32_t us)
 	host->awaited = key;
 	host->deadline = us ? time_deadline(us) : 0;
 	host->result = E_TIMEOUT;
+	if (host->dead)
+		return E_IO;
 	usb_switch(host);
 	return host->result;
 }
 
-static void usb_sleep(struct usb_host *host, uint32_t us)
+static __attribute__((noinline)) void usb_sleep(struct usb_host *host, uint32_t us)
 {
 	usb_wait(host, KEY_NONE, us);
 }
@@ -267,13 +269,15 @@ static int usb_attach(struct usb_dev *hub, uint32_t port, uint32_t speed)
 
 static int port_request(struct usb_dev *hub, uint32_t request, uint32_t feature, uint32_t port)
 {
-	return usb_control(hub, USB_SETUP(port ? PORT : HUB, request, feature, port, 0), NULL);
+	return usb_control(hub, USB_SETUP(PORT, request, feature, port, 0), NULL);
 }
 
 // Status as in usb.h, or an error; changes are seen once.
 static int port_status(struct usb_dev *hub, uint32_t port)
 {
 	struct usb_host *host = hub->host;
+	if (host->dead)
+		return E_IO;
 	if (!hub->tier)
 		return host->ops->port_status(host, port);
 	int rc = usb_control(hub, USB_SETUP(USB_IN | PORT, GET_STATUS, 0, port, 4), host->data);
@@ -343,13 +347,7 @@ static void usb_main(struct usb_host *host)
 	for (struct usb_dev *hub;; usb_wait(host, KEY_IDLE, 0)) {
 		usb_sleep(host, DEBOUNCE_US);
 		while ((hub = usb_pending(host))) {
-			if (hub->changed & 1) {	// its power: nothing to do but to say that it has been seen
-				hub->changed ^= 1;
-				port_request(hub, CLEAR_FEATURE, 0, 0);
-				port_request(hub, CLEAR_FEATURE, 1, 0);
-			} else {
-				port_look(hub, __builtin_ctz(hub->changed));
-			}
+			port_look(hub, __builtin_ctz(hub->changed));
 			if (!hub->changed && hub->tier)
 				usb_listen(hub);
 		}
@@ -358,13 +356,16 @@ static void usb_main(struct usb_host *host)
 
 // ---- Hubs (u.11.23 and 11.24) --------------------------------------------------------------------------------
 
-// A bit for each port (u.11.12.4).
+// A bit for each port (u.11.12.4); bit 0: its power has failed, so that it begins anew.
 static void hub_received(struct usb_dev *hub, uint32_t bytes)
 {
 	uint32_t ports = *(uint32_t *)hub->report;
 	if (bytes < 4)
 		ports &= (1u << 8 * bytes) - 1;
-	usb_changed(hub, ports & ((2u << hub->ports) - 1), 0);
+	if (ports & 1)
+		usb_failed(hub);
+	else
+		usb_changed(hub, ports & ((2u << hub->ports) - 1), 0);
 }
 
 static int hub_probe(struct device *dev, const struct dev_id *id)

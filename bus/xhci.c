@@ -19,7 +19,6 @@
 #define SETTLE_US 1000	// Intel's take no access right behind a reset
 #define ANSWER_US 1000000
 #define PAGE 4096u
-#define XECP_MOST 64	// capabilities looked at
 
 struct ring {
 	struct trb trb[TRBS];	// the last one links back to the first
@@ -34,7 +33,6 @@ struct xhci {
 	uint32_t context_bytes;	// of one: 32 or 64
 	uint32_t event;		// free-running
 	int vector;
-	bool dead;
 	struct usb_host host;
 	uint64_t context_table[USB_DEVICES] __attribute__((aligned(64)));
 	struct erst segment __attribute__((aligned(64)));
@@ -146,7 +144,7 @@ static void xhci_take_events(struct usb_host *host)
 
 static void xhci_stop(struct xhci *xhci)
 {
-	xhci->dead = true;
+	xhci->host.dead = true;
 	mmio_write32(xhci->op + USBCMD, 0);
 	mmio_wait32(xhci->op + USBSTS, USBSTS_HCH, USBSTS_HCH, HALT_US);
 }
@@ -157,8 +155,6 @@ static int xhci_command(struct xhci *xhci, uint64_t param, uint32_t control)
 {
 	struct usb_host *host = &xhci->host;
 	struct usb_dev *root = host->dev;
-	if (xhci->dead)
-		return E_IO;
 	uint64_t key = (uintptr_t)ring_put(&xhci->command, param, 0, control);
 	xhci_ring(xhci, 0, 0);
 	int rc = usb_wait(host, key, ANSWER_US);
@@ -215,11 +211,9 @@ static void xhci_start(struct usb_host *host)
 
 static int xhci_port_status(struct usb_host *host, uint32_t port)
 {
-	struct xhci *xhci = to_xhci(host);
-	if (xhci->dead)
-		return E_IO;
-	uint32_t value = mmio_read32(xhci->op + PORTSC(port));
-	mmio_write32(xhci->op + PORTSC(port), (value & (PORTSC_KEEP | PORTSC_CHANGES)) | PORTSC_PP);
+	volatile uint8_t *reg = to_xhci(host)->op + PORTSC(port);
+	uint32_t value = mmio_read32(reg);
+	mmio_write32(reg, (value & (PORTSC_KEEP | PORTSC_CHANGES)) | PORTSC_PP);
 	// The bits are those of u.11.24.2.7, but for the changes, which lie one higher.
 	return (value & (PORTSC_SPEED | 0x1F)) | (value >> 1 & 0x1F0000);
 }
@@ -267,8 +261,6 @@ static int xhci_control(struct usb_dev *usb, uint64_t setup, void *data)
 	struct xhci *xhci = to_xhci(usb->host);
 	struct ring *ring = xhci->ring[usb->slot];
 	uint32_t length = setup >> 48, in = setup & USB_IN ? TRB_IN : 0;
-	if (xhci->dead)
-		return E_IO;
 	ring_put(ring, setup, 8, TRB_TYPE(TRB_SETUP) | TRB_IDT | (!length ? 0 : in ? TRB_TRT_IN : TRB_TRT_OUT));
 	if (length)
 		ring_put(ring, (uintptr_t)data, length, TRB_TYPE(TRB_DATA) | in);
@@ -289,8 +281,6 @@ static int xhci_open(struct usb_dev *usb)
 static void xhci_listen(struct usb_dev *usb)
 {
 	struct xhci *xhci = to_xhci(usb->host);
-	if (xhci->dead)
-		return;
 	ring_put(&xhci->ring[usb->slot][1], (uintptr_t)usb->report, usb->packet, TRB_TYPE(TRB_NORMAL) | TRB_IOC | TRB_ISP);
 	xhci_ring(xhci, usb->slot, 2 * usb->endpoint + 1);
 }
@@ -310,22 +300,21 @@ static const struct usb_host_ops xhci_ops = {
 
 // ---- Start and end -------------------------------------------------------------------------------------------
 
-// s.4.22.1: the firmware lets go, and hears of nothing any more.
-static void xhci_take_over(volatile uint8_t *cap, uint64_t bytes)
+// s.4.22.1: the firmware lets go, or is let go, and hears of nothing any more.
+static void xhci_take_over(volatile uint8_t *at, volatile uint8_t *end)
 {
-	uint32_t at = HCC1_XECP(mmio_read32(cap + HCCPARAMS1)), value, next;
-	for (uint32_t i = 0; i < XECP_MOST && at && at + 8 <= bytes; i++, at += next) {
-		value = mmio_read32(cap + at);
+	uint32_t next = HCC1_XECP(mmio_read32(at + HCCPARAMS1));
+	while (next && (at += next) < end) {
+		uint32_t value = mmio_read32(at);
 		next = XECP_NEXT(value);
-		if (XECP_ID(value) == XECP_LEGACY) {
-			mmio_write32(cap + at, value | LEGACY_OS);
-			if (mmio_wait32(cap + at, LEGACY_BIOS, 0, HANDOVER_US) != E_OK)
-				mmio_write32(cap + at, (value & ~LEGACY_BIOS) | LEGACY_OS);
-			value = mmio_read32(cap + at + LEGACY_CONTROL);
-			mmio_write32(cap + at + LEGACY_CONTROL, (value & ~LEGACY_SMI) | LEGACY_EVENTS);
-		}
-		if (!next)
-			break;
+		if (XECP_ID(value) != XECP_LEGACY)
+			continue;
+		mmio_write32(at, value | LEGACY_OS);
+		mmio_wait32(at, LEGACY_BIOS, 0, HANDOVER_US);
+		mmio_write32(at, (value & ~LEGACY_BIOS) | LEGACY_OS);
+		at += LEGACY_CONTROL;
+		mmio_write32(at, (mmio_read32(at) & ~LEGACY_SMI) | LEGACY_EVENTS);
+		break;
 	}
 }
 
@@ -341,7 +330,7 @@ static int xhci_reset(struct xhci *xhci)
 		log(" no reset");
 		return E_TIMEOUT;
 	}
-	xhci->dead = false;
+	xhci->host.dead = false;
 	return E_OK;
 }
 
@@ -401,7 +390,7 @@ static int xhci_begin(struct xhci *xhci, volatile uint8_t *cap, uint64_t bytes)
 	xhci->doorbell = cap + doorbell;
 	xhci->context_bytes = mmio_read32(cap + HCCPARAMS1) & HCC1_CSZ ? 64 : 32;
 	xhci->host.dev[0].ports = ports;
-	xhci_take_over(cap, bytes);
+	xhci_take_over(cap, cap + bytes - LEGACY_CONTROL);
 	int rc = xhci_reset(xhci);
 	if (rc == E_OK)
 		rc = xhci_scratchpads(xhci, HCS2_SCRATCHPADS(mmio_read32(cap + HCSPARAMS2)));

@@ -46,7 +46,7 @@ struct usb_dev {
 	// A hub's
 	uint8_t ports;		// most 30; set before usb_open
 	uint8_t think;		// of its transaction translator, as the slot context has it
-	uint32_t changed;	// ports to look at (bit 0: the hub itself)
+	uint32_t changed;	// ports to look at, by bit
 	uint32_t forced;	// ports whose device begins anew, whether it has changed or not
 
 	bool listening;
@@ -102,6 +102,7 @@ struct usb_host {
 	int result;
 	bool awake;
 	bool polled;			// there is no interrupt
+	bool dead;			// nothing answers any more
 	uint8_t recoveries;		// devices that began anew since one was plugged in
 	struct time_alarm alarm;
 	struct usb_dev dev[USB_DEVICES];	// by slot; 0: the root hub, whose `ports` the driver sets
