@@ -55,7 +55,7 @@ struct ahci_port {
 	bool starting;			// after a reset, until `until`
 	uint64_t until;			// 0, or when the disk's time is over
 	uint64_t reach;			// of the HBA's addresses
-	// Memory of one piece: data that begins at near + less than near_bytes is at near_phys + as much, whatever its length.
+	// Memory of one piece: data that begins less than near_bytes behind `near` is as far behind near_phys, all of it.
 	uint64_t near, near_phys, near_bytes;
 	struct ahci_port *next;		// of the same HBA
 	struct blk_dev blk;
@@ -141,8 +141,8 @@ static void ahci_fail(struct ahci_port *p, uint32_t left)
 {
 	uint32_t lost = p->active & left;
 	p->finished |= p->active & ~left;
+	p->active = 0;
 	if (lost & (lost - 1)) {
-		p->active = 0;
 		p->alone |= lost;
 		p->pending |= lost;
 	} else {
@@ -208,7 +208,8 @@ static void ahci_kick(struct ahci_port *p)
 }
 
 // Describes data to the HBA: the number of pieces, or 0 if they are too many or out of its reach.
-static __attribute__((noinline)) uint32_t ahci_scatter(struct ahci_port *p, struct ahci_prd *prd, const char *data, uint32_t left)
+static __attribute__((noinline)) uint32_t ahci_scatter(struct ahci_port *p, struct ahci_prd *prd, const char *data,
+	uint32_t left)
 {
 	for (uint32_t count = 1; count <= PIECES; count++, prd++) {
 		size_t run;
@@ -303,8 +304,8 @@ static int ahci_submit(void *queue, const struct ingot_blk_req *req)
 	return E_OK;
 }
 
-// Takes what the disk has finished.  Its FISes in memory say when to look, so that waiting reads no register; but one that comes
-// before its register has changed may be missed, and some errors bring none: so now and then it looks without.
+// Takes what the disk has finished.  Its FISes in memory say when to look, so that waiting reads no register; but one
+// that comes before its register has changed may be missed, and some errors bring none: now and then it looks without.
 static uint32_t ahci_look(struct ahci_port *p)
 {
 	uint32_t active = p->active, came = p->fis.d2h | p->fis.sdb;
@@ -478,8 +479,8 @@ static int ahci_probe(struct device *dev, const struct dev_id *row)
 		pci_disable(pci);
 		return rc;
 	}
-	// All start together, also where the HBA leaves that to us (a.10.1.1), and have the same time to find something, and
-	// then to spin up.
+	// All start together, also where the HBA leaves that to us (a.10.1.1), and have the same time to find something,
+	// and then to spin up.
 	if (pci->bar[AHCI_BAR].bytes < PORT_END)
 		implemented &= (1u << (pci->bar[AHCI_BAR].bytes - PORT_FIRST) / PORT_BYTES) - 1;
 	for (uint32_t n = 0; n < AHCI_PORTS; n++)

@@ -1,5 +1,5 @@
-// The AHCI driver and the class of drives above it, against a controller that knows its specification ("a." = section of
-// AHCI 1.3.1) and disks of memory behind it.
+// The AHCI driver and the class of drives above it, against a controller that knows its specification ("a." = section
+// of AHCI 1.3.1) and disks of memory behind it.
 #include "fake.h"
 #include <pci.h>
 #include <program.h>
@@ -700,7 +700,7 @@ static void discards(void **state)
 
 static void error_of_one(void **state)
 {
-	for (uint32_t kind = 0; kind < 8; kind++) {
+	for (uint32_t kind = 0; kind < 16; kind++) {
 		struct port *port = one(kind & 1);
 		int status[32];
 		port->overwritten = kind & 2;
@@ -714,7 +714,7 @@ static void error_of_one(void **state)
 			if (kind & 4) {
 				submit(INGOT_READ, 0, 1, data, 99);	// refused, but all go
 				port->asleep = false;
-				wake(port, 0xFFFF0000);
+				wake(port, kind & 8 ? ~(1u << 13) : 0xFFFF0000);
 				wake(port, kind & 1 ? 1u << 13 : ~0u);	// the error stops the rest
 			}
 			assert_int_equal(collect(status, 32, 2000), 32);
