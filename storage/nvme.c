@@ -1,6 +1,7 @@
 // storage/nvme.c - NVM Express drives.  "s." = section of the NVM Express Base Specification 2.0c.
 // QEMU: -device nvme,drive=d0,serial=x, or -device nvme,serial=x -device nvme-ns,drive=d0.  Completions are polled.
-// Not done: formats with metadata, scatter lists (PRPs do), zones, more namespaces than the controller has queues.
+// Not done: interrupts, formats with metadata, scatter lists (PRPs do), zones, the shutdown notification, more namespaces
+// than the controller has queues.
 #include "nvme_regs.h"
 #include <blk.h>
 #include <log.h>
@@ -17,6 +18,7 @@
 #define ADMIN_ENTRIES 4u	// of an admin queue; one command at a time
 #define QUEUES_MOST 64u		// pairs of a controller
 #define PAGES_SHIFT_MOST 7	// pages of a request: 128
+#define LIST_BYTES (8ul << PAGES_SHIFT_MOST)
 #define PAGE_SHIFT_MOST 4	// beyond 4 KiB
 #define BLOCK_SHIFT_LEAST 9
 #define BLOCK_SHIFT_MOST 12
@@ -69,8 +71,7 @@ struct nvme {
 	uint32_t page, cc;
 	uint32_t stride;		// of the doorbells
 	uint32_t ready_us;
-	uint32_t most_bytes;		// of a request
-	uint32_t list_bytes, queue_bytes;
+	uint32_t queue_bytes;
 	uint32_t admin_count, result;
 	uint32_t queues, queue_last;	// pairs that there are; number of the last one in use
 	struct lock lock;		// admin commands, recovery
@@ -346,7 +347,7 @@ static void nvme_recover(struct blk_dev *blk)
 		ctrl->dead = nvme_start(ctrl) != E_OK;
 		if (ctrl->dead)
 			pci_disable(ctrl->pci);
-		log("%s: time-out, controller %s\n", ctrl->pci->dev.name, ctrl->dead ? "dead" : "reset");
+		log("%s: time-out, reset%s\n", ctrl->pci->dev.name, ctrl->dead ? " fails" : "");
 	}
 	lock_drop(&ctrl->lock);
 	irq_restore(flags);
@@ -364,7 +365,7 @@ static struct nvme_queue *nvme_queue(struct nvme *ctrl)
 	if (!memory)
 		return NULL;
 	uint8_t *lists = memory + QUEUE_LISTS * ctrl->page;
-	struct nvme_queue *queue = (struct nvme_queue *)(lists + SLOTS * ctrl->list_bytes);
+	struct nvme_queue *queue = (struct nvme_queue *)(lists + SLOTS * LIST_BYTES);
 	queue->sq = (struct nvme_sqe *)memory;
 	queue->cq = (struct nvme_cqe *)(memory + QUEUE_CQ * ctrl->page);
 	queue->page = ctrl->page;
@@ -377,7 +378,7 @@ static struct nvme_queue *nvme_queue(struct nvme *ctrl)
 		slot->id = id << 16;
 		slot->next = queue->free;
 		queue->free = slot;
-		lists += ctrl->list_bytes;
+		lists += LIST_BYTES;
 	}
 	if (nvme_open(queue) == E_OK)
 		return queue;
@@ -417,7 +418,10 @@ static int nvme_add(struct nvme *ctrl, uint32_t nsid, uint32_t most)
 		(id[NVME_ID_VWC] & NVME_VWC_PRESENT) * INGOT_BLK_FLUSH +
 		(id[NVME_ID_ONCS] & NVME_ONCS_DSM) * (INGOT_BLK_DISCARD / NVME_ONCS_DSM);
 	info->block_bytes = 1u << shift;
-	info->max_blocks = ctrl->most_bytes >> shift;
+	uint32_t pages = id[NVME_ID_MDTS];
+	if (pages - 1 >= PAGES_SHIFT_MOST)	// 0: no limit
+		pages = PAGES_SHIFT_MOST;
+	info->max_blocks = ctrl->page << pages >> shift;
 	info->depth = SLOTS;
 	info->align = 4;	// s.4.1.1
 	blk->submit = nvme_submit;
@@ -483,12 +487,7 @@ static int nvme_setup(struct nvme *ctrl)
 	}
 	uint32_t result = ctrl->result, most = (ctrl->pci->bar[0].bytes - NVME_DOORBELLS) >> stride_shift >> 1;
 	ctrl->queues = min_u64(min_u64((uint16_t)result, result >> 16) + 1, min_u64(most - 1, QUEUES_MOST));
-	uint32_t pages = nvme_page(ctrl, ADMIN_IDENTIFY + NVME_CNS_CONTROLLER)[NVME_ID_MDTS];
-	if (pages - 1 >= PAGES_SHIFT_MOST)
-		pages = PAGES_SHIFT_MOST;
-	ctrl->most_bytes = ctrl->page << pages;
-	ctrl->list_bytes = 8u << pages;
-	ctrl->queue_bytes = QUEUE_LISTS * ctrl->page + SLOTS * ctrl->list_bytes + sizeof(struct nvme_queue);
+	ctrl->queue_bytes = QUEUE_LISTS * ctrl->page + SLOTS * LIST_BYTES + sizeof(struct nvme_queue);
 	return nvme_add_all(ctrl);
 }
 

@@ -103,7 +103,7 @@ def test_deadline(boot, disk, images):
 	machine = boot("all", images.own("deadline"), firmware="pvh", cores=2, disks=[
 		nvme(disk(8), 0, drive="throttling.bps-total=100"), nvme(disk(8), 1)])
 	machine.expect("deadline: -6")
-	assert "time-out, controller reset" in machine.output
+	assert "time-out, reset" in machine.output
 	machine.qmp("block_set_io_throttle", device="d0", **{name: 0 for name in THROTTLE})
 	machine.expect("other drive: -0")
 	machine.expect("back: -0")
