@@ -62,7 +62,7 @@ int usb_wait(struct usb_host *host, uint64_t key, uint32_t us)
 	host->awaited = key;
 	host->deadline = us ? time_deadline(us) : 0;
 	host->result = E_TIMEOUT;
-	if (host->dead)
+	if (us && host->dead)
 		return E_IO;
 	usb_switch(host);
 	return host->result;
