@@ -152,9 +152,12 @@ def check_file(path):
 
 
 def all_files():
-	listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
-		capture_output=True, text=True)
-	if listed.returncode == 0:
+	"""What git knows or would take; everything where there is no git, or no repository."""
+	listed = None
+	if shutil.which("git"):
+		listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+			capture_output=True, text=True)
+	if listed and listed.returncode == 0:
 		names = [Path(name) for name in listed.stdout.split("\0") if name]
 	else:
 		names = [path.relative_to(ROOT) for path in ROOT.rglob("*")]

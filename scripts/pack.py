@@ -101,8 +101,8 @@ def parse(data):
 		cheapest = min(kept, key=lambda offset: kept[offset][0])
 		for last, (cost, _) in kept.items():
 			offer(at + 1, last, cost + 9, (at, last, 0, 0))
-			length = 0
-			while at >= last and at + length < len(data) and length < LONGEST and data[at + length - last] == data[at + length]:
+			length, room = 0, min(LONGEST, len(data) - at) if at >= last else 0
+			while length < room and data[at + length - last] == data[at + length]:
 				length += 1
 			for taken in lengths(2 + (last > FAR), length):
 				bits = SAME_BITS + LENGTH_BITS[taken - 1 - (last > FAR)]

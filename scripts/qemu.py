@@ -101,7 +101,8 @@ def command(build):
 		raise QemuError("microvm has no UEFI firmware")
 	line = machine(name, cores=os.environ.get("CORES") or min(4, os.cpu_count() or 1))
 	if name == "microvm":
-		line += boot_pvh(build / "kernel.elf", build / "program.bin")
+		kind = (build / "program.kind").read_text().strip()
+		line += boot_pvh(build / "kernel.elf", build / "program.bin", "payload" if kind == "payload" else "")
 	else:
 		line += (firmware(build) if uefi else []) + boot_image(build / "ingot.img")
 	line += net() + disk(scratch_disk(build)) + display(name) + console()
