@@ -1,7 +1,7 @@
 // storage/nvme.c - NVM Express drives.  "s." = section of the NVM Express Base Specification 2.0c.
 // QEMU: -device nvme,drive=d0,serial=x, or -device nvme,serial=x -device nvme-ns,drive=d0.  Completions are polled.
-// Not done: interrupts, formats with metadata, scatter lists (PRPs do), zones, the shutdown notification, more namespaces
-// than the controller has queues.
+// Not done: interrupts, formats with metadata, scatter lists (PRPs do), zones, the shutdown notification, more
+// namespaces than the controller has queues.
 #include "nvme_regs.h"
 #include <blk.h>
 #include <log.h>
