@@ -180,7 +180,7 @@ static void arm(void)
 	uint64_t next = cpu->timer.fn ? cpu->timer.next : 0, now = time_ns();
 	if (!cpu->index && wake_at && (!next || wake_at < next))
 		next = wake_at;
-	if (!cpu->index && alarms && (!next || alarms->at < next))
+	if (CONFIG_ON(CORE_ALARM) && !cpu->index && alarms && (!next || alarms->at < next))
 		next = alarms->at;
 	if (next)
 		apic_timer_arm(next > now ? next - now : 1);
@@ -231,7 +231,7 @@ void timer_tick(void *arg)
 	}
 	if (!smp_self() && wake_at)
 		wake_at = time_ns() + WAKE_NS;
-	if (!smp_self())
+	if (CONFIG_ON(CORE_ALARM) && !smp_self())
 		alarms_ring();
 	arm();
 }

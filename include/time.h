@@ -13,7 +13,7 @@ uint64_t time_deadline(uint32_t us);
 int time_passed(uint64_t deadline);
 
 // Has the boot core's timer interrupt call fn(alarm), once, when time_ns() has reached `at`; 0 calls it off.  An alarm
-// that waits may be set again.  Boot core only; `at` is 0 again when fn is called.
+// that waits may be set again.  Boot core only, with CORE_ALARM; `at` is 0 again when fn is called.
 struct time_alarm {
 	void (*fn)(struct time_alarm *alarm);
 	uint64_t at;

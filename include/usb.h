@@ -114,8 +114,8 @@ struct usb_host {
 void usb_host_add(struct usb_host *host);
 void usb_host_remove(struct usb_host *host);	// its devices, too; nothing waits any more
 
-// Waits for usb_wake with the same key, at most `us` (0: for ever).  Returns what that says, or E_TIMEOUT, or E_IO if the
-// host is dead.  Keys: slots, addresses.
+// Waits for usb_wake with the same key, at most `us` (0: for ever).  Returns what that says, or E_TIMEOUT, or E_IO if
+// the host is dead.  Keys: slots, addresses.
 int usb_wait(struct usb_host *host, uint64_t key, uint32_t us);
 
 // From the interrupt handler or usb_host_ops.take.

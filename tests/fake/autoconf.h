@@ -1,6 +1,7 @@
 // Host tests compile the kernel's sources with everything on.
 #pragma once
 #define CONFIG_CORE_SMP 1
+#define CONFIG_CORE_ALARM 1
 #define CONFIG_CORE_NATIVE 1
 #define CONFIG_CORE_BAREMETAL_INFO 1
 #define CONFIG_CORE_X2APIC 1
@@ -13,12 +14,15 @@
 #define CONFIG_BUS_VIRTIO 1
 #define CONFIG_BUS_VIRTIO_PCI 1
 #define CONFIG_BUS_VIRTIO_MMIO 1
+#define CONFIG_BUS_USB 1
+#define CONFIG_BUS_XHCI 1
 #define CONFIG_NET 1
 #define CONFIG_NET_VIRTIO 1
 #define CONFIG_STORAGE 1
 #define CONFIG_STORAGE_VIRTIO_BLK 1
 #define CONFIG_INPUT 1
 #define CONFIG_HID_PS2 1
+#define CONFIG_HID_USB_KBD 1
 #define CONFIG_SERIAL 1
 #define CONFIG_SERIAL_PORT 0x3F8
 #define CONFIG_VIDEO_TEXT 1

@@ -24,9 +24,11 @@ void apic_timer_calibrate(bool start, uint32_t ns)
 	timer_ns = start ? 0 : ns;
 }
 
+static uint64_t armed_ns;
+
 void apic_timer_arm(uint64_t ns)
 {
-	(void)ns;
+	armed_ns = ns;
 }
 
 void program_callback(ingot_callback fn, void *arg)
@@ -225,11 +227,51 @@ static void no_timer(void **state)
 	assert_int_equal(time_khz(), 1000000);
 }
 
+static char rung[16];
+static struct time_alarm bells[3];
+
+static void ring(struct time_alarm *alarm)
+{
+	char letter[] = { 'a' + (alarm - bells), 0 };
+	assert_int_equal(alarm->at, 0);
+	strcat(rung, letter);
+	if (alarm == &bells[2] && strlen(rung) < 8)
+		time_alarm(alarm, time_ns() + 1000000);
+}
+
+static void alarms_in_order(void **state)
+{
+	(void)state;
+	scale = 1ul << 32;
+	boot_tsc = cpu_tsc();
+	uint64_t now = time_ns();
+	for (uint32_t i = 0; i < 3; i++)
+		bells[i].fn = ring;
+	time_alarm(&bells[0], now + 50000000);
+	time_alarm(&bells[1], now + 20000000);
+	time_alarm(&bells[2], now + 90000000);
+	assert_in_range(armed_ns, 1, 20000000);
+	timer_tick(NULL);		// too early
+	assert_string_equal(rung, "");
+	time_alarm(&bells[1], now + 60000000);	// put off
+	fake_now_ns += 70000000;
+	timer_tick(NULL);
+	assert_string_equal(rung, "ab");
+	time_alarm(&bells[0], time_ns() + 1000);
+	time_alarm(&bells[0], 0);	// called off
+	time_alarm(&bells[1], 0);	// it doesn't wait
+	for (uint32_t i = 0; i < 20; i++) {
+		fake_now_ns += 10000000;
+		timer_tick(NULL);
+	}
+	assert_string_equal(rung, "abcccccc");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FAKE_TEST(processor_tells), FAKE_TEST(crystal_unknown), FAKE_TEST(kvm_clock), FAKE_TEST(against_hpet),
-		FAKE_TEST(against_pm_timer), FAKE_TEST(against_pit), FAKE_TEST(no_timer),
+		FAKE_TEST(against_pm_timer), FAKE_TEST(against_pit), FAKE_TEST(no_timer), FAKE_TEST(alarms_in_order),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
