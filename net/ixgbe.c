@@ -1,7 +1,7 @@
 // net/ixgbe.c - Intel 10 gigabit Ethernet: 82599, X540, X550.  "s." = section of the 82599 datasheet (331520, rev. 3).
 // QEMU has none; tests/models/ixgbe_82599.c is one: -device x-pci-proxy-dev.  Not done: checksum offload, segmentation,
-// the set-up of SFP+ modules over I2C (what the EEPROM has put there stays), flow control, hash filters (all of multicast
-// is taken), virtual functions.
+// the set-up of SFP+ modules over I2C (what the EEPROM has put there stays), flow control, hash filters (all of
+// multicast is taken), virtual functions.
 #include "intel_ring.h"
 #include "ixgbe_regs.h"
 #include <log.h>
@@ -303,13 +303,13 @@ static int ixgbe_eeprom_add(struct ixgbe *nic, uint32_t at, uint32_t count, uint
 }
 
 // The sum of the first words and of the sections that they point to (s.6.1.1).
-static bool ixgbe_eeprom_good(struct ixgbe *nic)
+static int ixgbe_eeprom(struct ixgbe *nic)
 {
 	uint16_t sum = 0;
 	if (!(ixgbe_read(nic, EEC) & EEC_EE_PRES))
-		return false;
+		return E_IO;
 	if (!(nic->quirks & IXGBE_82599))
-		return true;
+		return E_OK;
 	int rc = ixgbe_eeprom_add(nic, 0, EEPROM_CHECKED, &sum);
 	for (uint32_t i = EEPROM_POINTERS; i < EEPROM_POINTERS_END && rc >= 0; i++) {
 		int section = rc = ixgbe_eeprom_word(nic, i);
@@ -318,15 +318,15 @@ static bool ixgbe_eeprom_good(struct ixgbe *nic)
 		if (rc > 0 && rc != 0xFFFF)
 			rc = ixgbe_eeprom_add(nic, section + 1, rc, &sum);
 	}
-	return rc >= 0 && sum == EEPROM_SUM;
+	return rc >= 0 && sum == EEPROM_SUM ? E_OK : E_IO;
 }
 
 // s.8.2.3.7.9: the EEPROM's address is in the first receive address after a reset.
-static bool ixgbe_mac(struct ixgbe *nic)
+static int ixgbe_mac(struct ixgbe *nic)
 {
 	uint32_t address[2] = { ixgbe_read(nic, RAL0), ixgbe_read(nic, RAH0) };
 	memcpy(nic->net.info.mac, address, 6);
-	return address[1] & RAH_AV && !(address[0] & 1) && (address[0] | (uint16_t)address[1]);
+	return address[1] & RAH_AV && !(address[0] & 1) && (address[0] | (uint16_t)address[1]) ? E_OK : E_IO;
 }
 
 static void ixgbe_free(struct ixgbe *nic)
@@ -334,6 +334,14 @@ static void ixgbe_free(struct ixgbe *nic)
 	pci_disable(nic->pci);
 	intel_free(&nic->net);
 	kfree(nic, sizeof(*nic));
+}
+
+static void ixgbe_describe(struct intel_pair *pair)
+{
+	pair->rx_bits = RX_BITS(RX_RXE);
+	pair->rx_rotate = 32;
+	pair->tx_scale = 1 | 1ul << TX_PAYLEN_SHIFT;
+	pair->tx_command |= TX_DATA | TX_DEXT;
 }
 
 static int ixgbe_bring_up(struct ixgbe *nic)
@@ -344,30 +352,29 @@ static int ixgbe_bring_up(struct ixgbe *nic)
 	if (!nic->regs || nic->pci->bar[0].bytes < BAR_BYTES)
 		return E_INVAL;
 	int rc = ixgbe_reset(nic);
-	if (rc == E_OK && !ixgbe_eeprom_good(nic)) {
+	if (rc == E_OK) {
 		missing = "good EEPROM";
-		rc = E_IO;
-	} else if (rc == E_OK && !ixgbe_mac(nic)) {
+		rc = ixgbe_eeprom(nic);
+	}
+	if (rc == E_OK) {
 		missing = "address";
-		rc = E_IO;
+		rc = ixgbe_mac(nic);
 	}
-	if (rc != E_OK) {
-		log(" no %s", missing);
-		return rc;
+	if (rc == E_OK) {
+		missing = "memory";
+		rc = intel_alloc(net, clamp_u32(smp_count(), 1, NET_QUEUES));
 	}
-	ixgbe_count(nic);	// s.4.6.5: a reset leaves the counters as they are
-	nic->counted = (struct ingot_net_stats){ 0 };
-	rc = intel_alloc(net, clamp_u32(smp_count(), 1, NET_QUEUES));
+	if (rc == E_OK) {
+		missing = "queues";
+		for (uint32_t i = 0; i < net->info.queues; i++)
+			ixgbe_describe(intel_pair(net->queue[i]));
+		ixgbe_count(nic);	// s.4.6.5: a reset leaves the counters as they are
+		nic->counted = (struct ingot_net_stats){ 0 };
+		rc = net_register(net);
+	}
 	if (rc != E_OK)
-		return rc;
-	for (uint32_t i = 0; i < net->info.queues; i++) {
-		struct intel_pair *pair = intel_pair(net->queue[i]);
-		pair->rx_bits = RX_BITS(RX_RXE);
-		pair->rx_rotate = 32;
-		pair->tx_scale = 1 | 1ul << TX_PAYLEN_SHIFT;
-		pair->tx_command |= TX_DATA | TX_DEXT;
-	}
-	return net_register(net);
+		log(" no %s", missing);
+	return rc;
 }
 
 static int ixgbe_probe(struct device *dev, const struct dev_id *id)

@@ -1,6 +1,6 @@
 """Cards that QEMU doesn't have: ixgbe_82599.c as a process behind x-pci-proxy-dev.
 
-The card's memory is QEMU's: the machine needs `MACHINE`, `memory_args`, and with several cores `-accel tcg,thread=single`.
+The card's memory is QEMU's: the machine needs `backed` and `memory_args`, and SINGLE as its accelerator.
 """
 import socket
 import subprocess
@@ -11,8 +11,8 @@ SINGLE = "tcg,thread=single"	# with threads QEMU throws accesses of a second cor
 
 
 def build(binary):
-	subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers", "-o", binary, SOURCE],
-		check=True)
+	subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers", "-o", binary,
+		SOURCE], check=True)
 	return binary
 
 
@@ -56,8 +56,8 @@ class Card:
 
 	def hub_args(self, number, user="user"):
 		"""The cable's other end is QEMU's user network."""
-		return ["-netdev", f"{user},id=user{number}", "-netdev",
-			f"dgram,id=wire{number},local.type=unix,local.path={self.via}/qemu,remote.type=unix,remote.path={self.via}/card",
+		return ["-netdev", f"{user},id=user{number}", "-netdev", f"dgram,id=wire{number},"
+			f"local.type=unix,local.path={self.via}/qemu,remote.type=unix,remote.path={self.via}/card",
 			"-netdev", f"hubport,id=port{number}a,hubid={number},netdev=user{number}",
 			"-netdev", f"hubport,id=port{number}b,hubid={number},netdev=wire{number}"]
 

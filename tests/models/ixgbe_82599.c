@@ -78,7 +78,7 @@ static bool in_reset;
 static uint8_t mac[6] = { 0x52, 0x54, 0x00, 0x82, 0x59, 0x90 };
 static int qemu, frames_fd, control, qtest = -1;
 static struct sockaddr_un to;
-static uint64_t reads, writes, doorbells, sent_bytes, received, filtered, interrupts, not_modelled;
+static uint64_t reads, writes, doorbells, sent_bytes, received, filtered, interrupts;
 
 // Frames that wait for descriptors of a queue that may not drop.
 static struct waiting {
@@ -215,27 +215,31 @@ static bool master_enabled(void)
 // Those that there are (s.8.2.2), with what a write does.
 enum kind { RW, RO, RC };
 static const struct { uint32_t first, last; enum kind kind; } known[] = {
-	{ 0x0, 0x4, RW }, { 0x8, 0x8, RO }, { 0x18, 0x18, RW }, { 0x20, 0x20, RW }, { 0x28, 0x28, RW }, { 0x48, 0x4C, RW },
-	{ 0x200, 0x200, RW }, { 0x600, 0x604, RW }, { 0x700, 0x70C, RW }, { 0x800, 0x800, RW }, { 0x808, 0x808, RW },
-	{ 0x810, 0x810, RW }, { 0x820, 0x87C, RW }, { 0x880, 0x880, RW }, { 0x888, 0x888, RW }, { 0x890, 0x890, RW },
-	{ 0x898, 0x898, RW }, { 0x900, 0x9FC, RW }, { 0xA00, 0xA00, RW }, { 0xA90, 0xA94, RW }, { 0xAA0, 0xAA4, RW },
-	{ 0xAB0, 0xAB4, RW }, { 0xAD0, 0xAD4, RW }, { 0x1000, 0x1FFC, RW }, { 0x2140, 0x217C, RW }, { 0x2300, 0x237C, RW },
-	{ 0x2410, 0x2430, RW }, { 0x2F00, 0x2F04, RW }, { 0x3000, 0x3000, RW }, { 0x3020, 0x3020, RW }, { 0x3028, 0x3028, RW },
-	{ 0x3190, 0x3190, RO }, { 0x3200, 0x320C, RW }, { 0x3220, 0x323C, RW }, { 0x3260, 0x327C, RW }, { 0x32A0, 0x32A0, RW },
-	{ 0x3C00, 0x3C1C, RW }, { 0x3D00, 0x3D00, RW }, { 0x3F60, 0x3F6C, RC }, { 0x3FA0, 0x3FBC, RC }, { 0x4000, 0x41FC, RC },
-	{ 0x4200, 0x423C, RW }, { 0x4240, 0x4298, RW }, { 0x42A0, 0x42A0, RW }, { 0x42A4, 0x42A4, RO }, { 0x42A8, 0x4330, RW },
-	{ 0x4800, 0x4800, RW }, { 0x4900, 0x4994, RW }, { 0x4A80, 0x4A98, RW }, { 0x5000, 0x5008, RW }, { 0x5078, 0x5090, RW },
-	{ 0x5100, 0x511C, RW }, { 0x5120, 0x5144, RW }, { 0x5180, 0x51B8, RW }, { 0x5200, 0x53FC, RW }, { 0x5400, 0x547C, RW },
-	{ 0x5480, 0x54BC, RW }, { 0x5800, 0x5838, RW }, { 0x5840, 0x5840, RW }, { 0x6000, 0x7FFC, RW }, { 0x8000, 0x80FC, RW },
-	{ 0x8100, 0x8100, RW }, { 0x8120, 0x8120, RW }, { 0x8200, 0x8220, RW }, { 0x82E0, 0x82E4, RW }, { 0x8600, 0x867C, RW },
-	{ 0x8680, 0x86BC, RC }, { 0x8700, 0x877C, RC }, { 0x8780, 0x8788, RC }, { 0x8790, 0x87AC, RW }, { 0x8800, 0x8810, RW },
-	{ 0x8C00, 0x8C3C, RW }, { 0x8D00, 0x8D00, RW }, { 0x8D04, 0x8D04, RO }, { 0x8D08, 0x8D40, RW }, { 0xA000, 0xA1FC, RW },
-	{ 0xA200, 0xA5FC, RW }, { 0xA600, 0xA9FC, RW }, { 0xCC00, 0xCC1C, RW }, { 0xCD00, 0xCD5C, RW }, { 0xD000, 0xDFFC, RW },
-	{ 0xE000, 0xE9FC, RW }, { 0xEA00, 0xEAFC, RW }, { 0xEB00, 0xEBA4, RW }, { 0xEC00, 0xEC1C, RW }, { 0xEC30, 0xEC30, RW },
-	{ 0xEC60, 0xEC90, RW }, { 0xED00, 0xEDFC, RW }, { 0xEE00, 0xEE60, RW }, { 0xF000, 0xF5FC, RW }, { 0xF600, 0xF63C, RW },
-	{ 0x10010, 0x1001C, RW }, { 0x10110, 0x1011C, RW }, { 0x10140, 0x10148, RW }, { 0x10150, 0x10160, RW },
-	{ 0x10200, 0x10200, RW }, { 0x11000, 0x11024, RW }, { 0x11040, 0x11090, RW }, { 0x110B0, 0x110F0, RW },
-	{ 0x12300, 0x1247C, RW }, { 0x14F00, 0x14F10, RW }, { 0x15F00, 0x15FFC, RW },
+	{ 0x0, 0x4, RW }, { 0x8, 0x8, RO }, { 0x18, 0x18, RW }, { 0x20, 0x20, RW }, { 0x28, 0x28, RW },
+	{ 0x48, 0x4C, RW }, { 0x200, 0x200, RW }, { 0x600, 0x604, RW }, { 0x700, 0x70C, RW }, { 0x800, 0x800, RW },
+	{ 0x808, 0x808, RW }, { 0x810, 0x810, RW }, { 0x820, 0x87C, RW }, { 0x880, 0x880, RW },
+	{ 0x888, 0x888, RW }, { 0x890, 0x890, RW }, { 0x898, 0x898, RW }, { 0x900, 0x9FC, RW },
+	{ 0xA00, 0xA00, RW }, { 0xA90, 0xA94, RW }, { 0xAA0, 0xAA4, RW }, { 0xAB0, 0xAB4, RW },
+	{ 0xAD0, 0xAD4, RW }, { 0x1000, 0x1FFC, RW }, { 0x2140, 0x217C, RW }, { 0x2300, 0x237C, RW },
+	{ 0x2410, 0x2430, RW }, { 0x2F00, 0x2F04, RW }, { 0x3000, 0x3000, RW }, { 0x3020, 0x3020, RW },
+	{ 0x3028, 0x3028, RW }, { 0x3190, 0x3190, RO }, { 0x3200, 0x320C, RW }, { 0x3220, 0x323C, RW },
+	{ 0x3260, 0x327C, RW }, { 0x32A0, 0x32A0, RW }, { 0x3C00, 0x3C1C, RW }, { 0x3D00, 0x3D00, RW },
+	{ 0x3F60, 0x3F6C, RC }, { 0x3FA0, 0x3FBC, RC }, { 0x4000, 0x41FC, RC }, { 0x4200, 0x423C, RW },
+	{ 0x4240, 0x4298, RW }, { 0x42A0, 0x42A0, RW }, { 0x42A4, 0x42A4, RO }, { 0x42A8, 0x4330, RW },
+	{ 0x4800, 0x4800, RW }, { 0x4900, 0x4994, RW }, { 0x4A80, 0x4A98, RW }, { 0x5000, 0x5008, RW },
+	{ 0x5078, 0x5090, RW }, { 0x5100, 0x511C, RW }, { 0x5120, 0x5144, RW }, { 0x5180, 0x51B8, RW },
+	{ 0x5200, 0x53FC, RW }, { 0x5400, 0x547C, RW }, { 0x5480, 0x54BC, RW }, { 0x5800, 0x5838, RW },
+	{ 0x5840, 0x5840, RW }, { 0x6000, 0x7FFC, RW }, { 0x8000, 0x80FC, RW }, { 0x8100, 0x8100, RW },
+	{ 0x8120, 0x8120, RW }, { 0x8200, 0x8220, RW }, { 0x82E0, 0x82E4, RW }, { 0x8600, 0x867C, RW },
+	{ 0x8680, 0x86BC, RC }, { 0x8700, 0x877C, RC }, { 0x8780, 0x8788, RC }, { 0x8790, 0x87AC, RW },
+	{ 0x8800, 0x8810, RW }, { 0x8C00, 0x8C3C, RW }, { 0x8D00, 0x8D00, RW }, { 0x8D04, 0x8D04, RO },
+	{ 0x8D08, 0x8D40, RW }, { 0xA000, 0xA1FC, RW }, { 0xA200, 0xA5FC, RW }, { 0xA600, 0xA9FC, RW },
+	{ 0xCC00, 0xCC1C, RW }, { 0xCD00, 0xCD5C, RW }, { 0xD000, 0xDFFC, RW }, { 0xE000, 0xE9FC, RW },
+	{ 0xEA00, 0xEAFC, RW }, { 0xEB00, 0xEBA4, RW }, { 0xEC00, 0xEC1C, RW }, { 0xEC30, 0xEC30, RW },
+	{ 0xEC60, 0xEC90, RW }, { 0xED00, 0xEDFC, RW }, { 0xEE00, 0xEE60, RW }, { 0xF000, 0xF5FC, RW },
+	{ 0xF600, 0xF63C, RW }, { 0x10010, 0x1001C, RW }, { 0x10110, 0x1011C, RW }, { 0x10140, 0x10148, RW },
+	{ 0x10150, 0x10160, RW }, { 0x10200, 0x10200, RW }, { 0x11000, 0x11024, RW }, { 0x11040, 0x11090, RW },
+	{ 0x110B0, 0x110F0, RW }, { 0x12300, 0x1247C, RW }, { 0x14F00, 0x14F10, RW }, { 0x15F00, 0x15FFC, RW },
 };
 
 // Counters between the registers of receive queues: QPRC, QBRC, QPRDC.
@@ -463,7 +467,8 @@ static void check_tx_desc(const struct queue *q, uint32_t index, uint32_t slot)
 	if (q1 & BIT(26) || q1 & BIT(28) || q1 & 0x00030000)
 		forbidden("tx queue %u: descriptor %u has reserved bits set: %#lx", index, slot, (unsigned long)q1);
 	if (!dma(q->copy[slot].q0, q1 & 0xFFFF))
-		forbidden("tx queue %u: descriptor %u: data at %#lx are no memory", index, slot, (unsigned long)q->copy[slot].q0);
+		forbidden("tx queue %u: descriptor %u: data at %#lx are no memory", index, slot,
+			(unsigned long)q->copy[slot].q0);
 }
 
 static void tail_written(struct queue *q, uint32_t base, bool rx, uint32_t value)
@@ -608,81 +613,91 @@ static void tx_write_back(struct queue *q, uint32_t base, uint32_t slot)
 	}
 }
 
+static void check_frame(uint32_t index, uint8_t *frame, uint32_t len, uint64_t first, uint64_t last,
+	struct desc context)
+{
+	uint32_t paylen = (uint32_t)(first >> 46);
+	if (first & BIT(29)) {
+		if (first & BIT(31))
+			advice("tx queue %u: segmentation is not modelled", index);
+		else if (paylen != len)
+			forbidden("tx queue %u: PAYLEN %u, but the lengths add up to %u", index, paylen, len);
+		if (paylen < 17)
+			forbidden("tx queue %u: PAYLEN %u", index, paylen);
+		if (first >> 40 & 3)
+			checksums(frame, len, first, context);
+	}
+	if (!(last & BIT(25)))
+		forbidden("tx queue %u: a frame without IFCS", index);
+	if (len > 15872)
+		forbidden("tx queue %u: a frame of %u bytes", index, len);
+	if (len < 60 && !(R(HLREG0) & BIT(10)))
+		forbidden("tx queue %u: a frame of %u bytes, and HLREG0.TXPADEN is off", index, len);
+}
+
+// The descriptor as it was given; it must still be so.
+static struct desc tx_take(struct queue *q, uint32_t base, uint32_t slot)
+{
+	struct desc d = desc_read(ring_at(q, base, slot));
+	if (memcmp(&d, &q->copy[slot], sizeof(d)))
+		forbidden("tx queue %u: descriptor %u changed while the card owned it", (uint32_t)(q - txq), slot);
+	return q->copy[slot];
+}
+
+static void tx_done(struct queue *q, uint32_t base, uint32_t end)
+{
+	for (; q->head != end; q->head = (q->head + 1) % q->entries)
+		tx_write_back(q, base, q->head);
+	R(base + 0x10) = end;
+}
+
+static bool tx_runs(const struct queue *q)
+{
+	return queue_on(q) && owned(q) && R(DMATXCTL) & 1 && !(R(RTTDCS) & ARBDIS) && link_up() && master_enabled() &&
+		!hung(HANG_TX);
+}
+
 // One frame, of one or more descriptors.  False: nothing to do, or it must wait.
 static bool transmit(uint32_t index)
 {
 	static uint8_t frame[FRAME_MOST + 65536];
 	static struct desc contexts[QUEUES][2];
 	struct queue *q = &txq[index];
-	uint32_t base = 0x6000 + 0x40 * index, len = 0, slot = q->head, count = owned(q), used = 0, first_len = 0;
+	uint32_t base = 0x6000 + 0x40 * index, len = 0, slot = q->head;
 	uint64_t first = 0, last = 0;
-	if (!queue_on(q) || !count || !(R(DMATXCTL) & 1) || R(RTTDCS) & ARBDIS || !link_up() || !master_enabled() || hung(HANG_TX))
+	if (!tx_runs(q))
 		return false;
 	if (!bus_master()) {
 		forbidden("tx queue %u: DMA with Bus Master Enable off", index);
 		return false;
 	}
-	for (;;) {
-		if (used == count)
+	for (uint32_t left = owned(q); !(last & BIT(24)); left--) {
+		if (!left)
 			return false;		// the rest comes with the next tail
-		struct desc d = desc_read(ring_at(q, base, slot));
-		if (memcmp(&d, &q->copy[slot], sizeof(d)))
-			forbidden("tx queue %u: descriptor %u changed while the card owned it", index, slot);
-		d = q->copy[slot];
-		used++;
+		struct desc d = tx_take(q, base, slot);
+		uint32_t bytes = d.q1 & 0xFFFF;
+		const uint8_t *from = dma(d.q0, bytes);
 		slot = (slot + 1) % q->entries;
 		if (d.q1 & BIT(29) && (d.q1 >> 20 & 15) == 2) {
 			contexts[index][d.q1 >> 36 & 1] = d;
-			if (used == 1) {
-				tx_write_back(q, base, q->head);
-				q->head = slot;
-				R(base + 0x10) = slot;
-				return true;
-			}
-			continue;
+			tx_done(q, base, slot);
+			return true;
 		}
-		const uint8_t *from = dma(d.q0, d.q1 & 0xFFFF);
-		uint32_t bytes = d.q1 & 0xFFFF;
 		if (!first)
-			first = d.q1, first_len = bytes;
-		if (from && len + bytes <= FRAME_MOST + 65536 - 64)
+			first = d.q1;
+		last = d.q1;
+		if (from && len + bytes <= sizeof(frame) - 64)
 			memcpy(frame + len, from, bytes);
 		len += bytes;
-		last = d.q1;
-		if (d.q1 & BIT(24))
-			break;
 	}
-	(void)first_len;
-	if (first & BIT(29)) {
-		uint32_t paylen = (uint32_t)(first >> 46);
-		if (first & BIT(31)) {
-			not_modelled++;
-			advice("tx queue %u: segmentation is not modelled", index);
-		} else if (paylen != len) {
-			forbidden("tx queue %u: PAYLEN %u, but the lengths add up to %u", index, paylen, len);
-		}
-		if (paylen < 17)
-			forbidden("tx queue %u: PAYLEN %u", index, paylen);
-		if (first >> 40 & 3)
-			checksums(frame, len, first, contexts[index][first >> 36 & 1]);
-	}
-	if (!(last & BIT(25)))
-		forbidden("tx queue %u: a frame without IFCS", index);
-	if (len > 15872)
-		forbidden("tx queue %u: a frame of %u bytes", index, len);
+	check_frame(index, frame, len, first, last, contexts[index][first >> 36 & 1]);
 	if (len < 60) {
-		if (!(R(HLREG0) & BIT(10)))
-			forbidden("tx queue %u: a frame of %u bytes, and HLREG0.TXPADEN is off", index, len);
 		memset(frame + len, 0, 60 - len);
 		len = 60;
 	}
 	if (!send_frame(frame, len))
 		return false;
-	while (q->head != slot) {
-		tx_write_back(q, base, q->head);
-		q->head = (q->head + 1) % q->entries;
-	}
-	R(base + 0x10) = slot;
+	tx_done(q, base, slot);
 	q->frames++;
 	R(GPTC)++;
 	R(0x8680 + 4 * (index & 15))++;		// QPTC
@@ -921,9 +936,10 @@ static void check_reset(uint32_t reg, bool write)
 		return;
 	if (in_reset && (write || reg != CTRL))
 		forbidden("register %#x is %s before the reset has cleared", reg, write ? "written" : "read");
-	else if (timing && since < 1000000)
+	// Half of what the datasheet asks for: an emulated guest's idea of a second is not ours to the last percent.
+	else if (timing && since < 500000)
 		advice("register %#x is accessed %u us after a reset was begun (s.8.2.3.1.1)", reg, (unsigned)(since / 1000));
-	else if (timing && since < 9000000)
+	else if (timing && since < 5000000)
 		advice("register %#x is accessed %u us after a reset (s.4.6.3.2)", reg, (unsigned)(since / 1000));
 }
 
@@ -1022,6 +1038,79 @@ static void write_queue(uint32_t reg, struct queue *q, uint32_t base, bool rx, u
 	R(reg) = value;
 }
 
+// Interrupt registers, and those that have a second place.
+static void write_interrupts(uint32_t reg, uint32_t value, uint32_t old)
+{
+	switch (reg) {
+	case EICR:
+		R(EICR) = old & ~value;
+		break;
+	case EICS:
+		R(EICS) = 0;
+		interrupt_cause(value);
+		break;
+	case EIMS:
+		R(EIMS) = old | value;
+		interrupt_send();
+		break;
+	case EIMC:
+		R(EIMS) &= ~value;
+		R(EIMC) = 0;
+		break;
+	case 0xAB0: case 0xAB4:			// EIMC_EX
+		R(reg - 0x10) &= ~value;
+		R(reg) = 0;
+		if (reg == 0xAB0)
+			R(EIMS) &= ~(value & 0xFFFF);
+		break;
+	case 0xAA0: case 0xAA4:			// EIMS_EX: the first 16 are those of EIMS
+		R(reg) |= old;
+		if (reg == 0xAA0)
+			R(EIMS) |= value & 0xFFFF;
+		interrupt_send();
+		break;
+	case 0x5818:
+		R(MRQC) = value;
+		break;
+	}
+	if (reg >= 0x5400 && reg < 0x5480)
+		R(RAL + reg - 0x5400) = value;
+}
+
+static void check_write(uint32_t reg, uint32_t value, uint32_t old)
+{
+	bool held = !(R(RTTDCS) & ARBDIS) && old != value;
+	switch (reg) {
+	case HLREG0: case RDRXCTL:
+		if (old != value)
+			check_crc_strip();
+		break;
+	case RXCTRL:
+		if (!(value & ~old & 1))
+			break;
+		if (!(R(SECRXCTRL) & BIT(1)) || now() < path_at)
+			advice("RXCTRL.RXEN is set while the path is on (s.4.6.7)");
+		if (R(RDRXCTL) >> 17 & 0x1F)
+			advice("RDRXCTL.RSCFRSTSIZE is not 0");
+		check_crc_strip();
+		break;
+	case FCTRL:
+		if (R(RXCTRL) & 1 && old != value)
+			advice("FCTRL is changed while RXCTRL.RXEN is set (s.8.2.3.7.1)");
+		break;
+	case MTQC:
+		if (held)
+			forbidden("MTQC is changed without RTTDCS.ARBDIS");
+		break;
+	case DTXMXSZRQ:
+		if (held)
+			advice("DTXMXSZRQ is changed without RTTDCS.ARBDIS (s.4.6.8)");
+		break;
+	}
+	if (reg >= 0xCC00 && reg <= 0xCC1C && held)
+		advice("TXPBSIZE is changed without RTTDCS.ARBDIS (s.4.6.8)");
+}
+
 static void write_register(uint32_t reg, uint32_t value)
 {
 	uint32_t base = 0, old = R(reg);
@@ -1057,21 +1146,6 @@ static void write_register(uint32_t reg, uint32_t value)
 	case SWSM:
 		R(SWSM) = value & 3;
 		break;
-	case EICR:
-		R(EICR) = old & ~value;
-		break;
-	case EICS:
-		R(EICS) = 0;
-		interrupt_cause(value);
-		break;
-	case EIMS:
-		R(EIMS) = old | value;
-		interrupt_send();
-		break;
-	case EIMC:
-		R(EIMS) &= ~value;
-		R(EIMC) = 0;
-		break;
 	case AUTOC:
 		if (value & BIT(12)) {
 			R(AUTOC) &= ~BIT(12);
@@ -1083,56 +1157,13 @@ static void write_register(uint32_t reg, uint32_t value)
 		R(MSCA) &= ~BIT(30);
 		R(0x4260) = 0xFFFF0000;
 		break;
-	case HLREG0: case RDRXCTL:
-		if (old != value)
-			check_crc_strip();
-		break;
-	case RXCTRL:
-		if (value & ~old & 1) {
-			if (!(R(SECRXCTRL) & BIT(1)) || now() < path_at)
-				advice("RXCTRL.RXEN is set while the path is on (s.4.6.7)");
-			if (R(RDRXCTL) >> 17 & 0x1F)
-				advice("RDRXCTL.RSCFRSTSIZE is not 0");
-			check_crc_strip();
-		}
-		break;
 	case SECRXCTRL:
 		if (value & ~old & BIT(1))
 			path_at = now() + 20000;
 		break;
-	case FCTRL:
-		if (R(RXCTRL) & 1 && old != value)
-			advice("FCTRL is changed while RXCTRL.RXEN is set (s.8.2.3.7.1)");
-		break;
-	case MTQC:
-		if (old != value && !(R(RTTDCS) & ARBDIS))
-			forbidden("MTQC is changed without RTTDCS.ARBDIS");
-		break;
-	case DTXMXSZRQ:
-		if (old != value && !(R(RTTDCS) & ARBDIS))
-			advice("DTXMXSZRQ is changed without RTTDCS.ARBDIS (s.4.6.8)");
-		break;
-	case 0x5818:
-		R(MRQC) = value;
-		break;
 	}
-	if (reg >= 0xCC00 && reg <= 0xCC1C && old != value && !(R(RTTDCS) & ARBDIS))
-		advice("TXPBSIZE is changed without RTTDCS.ARBDIS (s.4.6.8)");
-	if (reg >= 0x5400 && reg < 0x5480)
-		R(RAL + reg - 0x5400) = value;
-	if (reg >= 0xAB0 && reg <= 0xAB4) {	// EIMC_EX
-		R(reg - 0x10) &= ~value;
-		R(reg) = 0;
-		if (reg == 0xAB0)
-			R(EIMS) &= ~(value & 0xFFFF);
-	}
-	if (reg >= 0xAA0 && reg <= 0xAA4) {	// EIMS_EX: the first 16 are those of EIMS
-		R(reg) |= old;
-		if (reg == 0xAA0) {
-			R(EIMS) |= value & 0xFFFF;
-			interrupt_send();
-		}
-	}
+	check_write(reg, value, old);
+	write_interrupts(reg, value, old);
 }
 
 static uint64_t access_registers(uint64_t reg, uint32_t size, bool write, uint64_t value)
@@ -1342,31 +1373,37 @@ static bool serve(void)
 
 // ---- Commands ------------------------------------------------------------------------------------------------
 
+// A list of words, with blanks or commas between.
 static void set_hangs(const char *words)
 {
 	hangs = 0;
-	for (size_t i = 0; i < COUNT(hang_names); i++) {
-		const char *found = words;
-		size_t len = strlen(hang_names[i]);
-		while ((found = strstr(found, hang_names[i]))) {
-			if ((found == words || found[-1] == ' ' || found[-1] == ',') && !strchr("abcdefghijklmnopqrstuvwxyz", found[len] ? found[len] : ' '))
+	while (*words) {
+		size_t len = strcspn(words, " ,");
+		for (size_t i = 0; i < COUNT(hang_names); i++)
+			if (strlen(hang_names[i]) == len && !strncmp(words, hang_names[i], len))
 				hangs |= BIT(i);
-			found++;
-		}
+		words += len + (words[len] != 0);
 	}
 }
 
 static size_t counts(char *text, size_t room)
 {
-	size_t len = (size_t)snprintf(text, room, "forbidden=%u\nadvice=%u\nreads=%lu\nwrites=%lu\ndoorbells=%lu\nsent_bytes=%lu\n"
-		"received=%lu\nfiltered=%lu\ninterrupts=%lu\nlink=%d\nrxen=%u\nbme=%d\n", forbidden_count, advice_count, reads, writes,
-		doorbells, sent_bytes, received, filtered, interrupts, link_up(), R(RXCTRL) & 1, bus_master());
+	const struct { const char *name; uint64_t value; } all[] = {
+		{ "forbidden", forbidden_count }, { "advice", advice_count }, { "reads", reads }, { "writes", writes },
+		{ "doorbells", doorbells }, { "sent_bytes", sent_bytes }, { "received", received }, { "filtered", filtered },
+		{ "interrupts", interrupts }, { "link", link_up() }, { "rxen", R(RXCTRL) & 1 }, { "bme", bus_master() },
+	};
+	size_t len = 0;
+	for (size_t i = 0; i < COUNT(all); i++)
+		len += (size_t)snprintf(text + len, room - len, "%s=%lu\n", all[i].name, all[i].value);
 	for (uint32_t i = 0; i < QUEUES; i++) {
-		if (rxq[i].frames || rxq[i].dropped || rxq[i].enabled)
-			len += (size_t)snprintf(text + len, room - len, "rx%u=%lu\nrx%u_dropped=%lu\nrx%u_on=%d\nrx%u_owned=%u\n", i,
-				rxq[i].frames, i, rxq[i].dropped, i, rxq[i].enabled, i, rxq[i].enabled ? owned(&rxq[i]) : 0);
-		if (txq[i].frames || txq[i].enabled)
-			len += (size_t)snprintf(text + len, room - len, "tx%u=%lu\ntx%u_on=%d\n", i, txq[i].frames, i, txq[i].enabled);
+		const struct queue *rx = &rxq[i], *tx = &txq[i];
+		if (rx->frames || rx->dropped || rx->enabled)
+			len += (size_t)snprintf(text + len, room - len, "rx%u=%lu\nrx%u_dropped=%lu\nrx%u_on=%d\n", i, rx->frames,
+				i, rx->dropped, i, rx->enabled);
+		if (tx->frames || tx->enabled)
+			len += (size_t)snprintf(text + len, room - len, "tx%u=%lu\ntx%u_on=%d\n", i, tx->frames, i,
+				tx->enabled);
 	}
 	return len;
 }

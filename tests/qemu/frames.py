@@ -1,8 +1,8 @@
 """The far side of programs/frames.c: sends frames and checks those that come, over a socket with a message a frame.
 
-A frame: Ethernet, IPv4 and UDP headers (42 bytes), then flow (16 bits), length (16), sequence number in its flow (32), and
-a pattern from byte 50 on: byte i is (sequence + 31 * flow + i) % 256. The k-th frame of a side has 60 + 7 * k % (most -
-59) bytes: all lengths come.
+A frame: Ethernet, IPv4 and UDP headers (42 bytes), then flow (16 bits), length (16), sequence number in its flow (32),
+and a pattern from byte 50 on: the i-th byte of it is (sequence + 31 * flow + i) % 256. The k-th frame of a side has
+60 + 7 * k % (most - 59) bytes: all lengths come.
 """
 import struct
 import threading
@@ -19,8 +19,9 @@ def length(index, most):
 
 
 class Peer:
-	def __init__(self, socket, mac, *, count, queues=1, most=1514, flows=FLOWS):
+	def __init__(self, socket, mac, *, count, queues=1, most=1514, flows=FLOWS, protocol=17):
 		self.socket, self.mac, self.count, self.queues, self.most, self.flows = socket, mac, count, queues, most, flows
+		self.protocol = protocol	# of IP: some devices spread UDP by its addresses alone, but 6 (TCP) by ports
 		self.next = [0] * queues
 		self.wrong = []
 		self.lengths = set()
@@ -40,8 +41,8 @@ class Peer:
 
 	def _send(self):
 		try:
-			heads = [self.mac + b"\2\1\2\3\4\5" + b"\x08\0\x45\0" + b"\0\0" + b"\0\0\0\0\x40\x11\0\0" + bytes([10, 0, 0, 2]) +
-				bytes([10, 0, 0, 1]) + struct.pack(">HHHH", 1000 + 77 * flow, 9, 0, 0) for flow in range(self.flows)]
+			heads = [self.mac + b"\2\1\2\3\4\5\x08\0\x45\0\0\0\0\0\0\0\x40" + bytes([self.protocol, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1])
+				+ struct.pack(">HHHH", 1000 + 77 * flow, 9, 0, 0) for flow in range(self.flows)]
 			for index in range(self.count):
 				flow, seq, size = index % self.flows, index // self.flows, length(index, self.most)
 				start = (seq + 31 * flow) & 255

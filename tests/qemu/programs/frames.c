@@ -76,7 +76,8 @@ static void wrong(struct worker *worker, const char *what, uint32_t detail)
 static void check(struct worker *worker, const struct ingot_frame *frame)
 {
 	const uint8_t *data = frame->data;
-	uint32_t flow = *(const uint16_t *)(data + 42), length = *(const uint16_t *)(data + 44), seq = *(const uint32_t *)(data + 46);
+	uint32_t flow = *(const uint16_t *)(data + 42), length = *(const uint16_t *)(data + 44);
+	uint32_t seq = *(const uint32_t *)(data + 46);
 	if (frame->length < LEAST || flow >= FLOWS || data[12] != 8)
 		return wrong(worker, "not ours, or cut", frame->length);
 	if (frame->length != length)
