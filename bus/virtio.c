@@ -207,7 +207,7 @@ int virtio_irq(struct virtio_dev *vdev, struct virtq *vq, irq_handler handler, v
 
 // ---- Data path -----------------------------------------------------------------------------------------------
 
-void virtq_publish(struct virtq *vq)
+HOT void virtq_publish(struct virtq *vq)
 {
 	uint16_t now = vq->avail_index, before = vq->notified;
 	barrier();

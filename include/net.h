@@ -22,6 +22,15 @@ static inline struct ingot_frame *net_frame(uint64_t phys)
 	return (struct ingot_frame *)(uintptr_t)(phys - NET_DATA);
 }
 
+// The same as ingot_frame_put, always inline.
+static ALWAYS_INLINE void net_frame_put(struct ingot_frame *frame)
+{
+	struct ingot_pool *pool = frame->pool;
+	frame->next = pool->free;
+	pool->free = frame;
+	pool->available++;
+}
+
 // A queue pair belongs to one core.  The driver's own part lies around it.  The counts are the driver's to keep; bytes
 // and frames once a burst.
 struct net_queue {

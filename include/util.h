@@ -25,6 +25,16 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+// Data paths are compiled for speed, the rest for its size when packed (meson.build).  ALWAYS_INLINE: what they call.
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#if defined(__clang__) || defined(INGOT_TEST)
+#define HOT
+#else
+#define HOT __attribute__((optimize("O2", "forward-propagate", "tree-forwprop", "if-conversion", "move-loop-invariants", \
+	"tree-loop-im", "tree-dominator-opts", "tree-coalesce-vars", "optimize-sibling-calls", "shrink-wrap", \
+	"no-align-functions", "no-align-loops", "no-align-jumps", "no-tree-vectorize", "no-ipa-cp")))
+#endif
+
 static inline uint64_t min_u64(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;

@@ -127,8 +127,16 @@ static inline __attribute__((always_inline)) bool virtq_match(struct virtq *vq)
 // The device has been reset: what it had counts as finished, in order, with a length of 0.
 void virtq_cancel(struct virtq *vq);
 
+// A used element as it is now: read once.
+static ALWAYS_INLINE uint64_t virtq_used(volatile uint64_t *used, uint32_t slot)
+{
+	uint64_t value;
+	__asm__ volatile("mov %1, %0" : "=r"(value) : "m"(used[slot]));
+	return value;
+}
+
 // How many entries the device has finished and the driver has not taken back; the device's word for it.
-static inline uint32_t virtq_pending(const struct virtq *vq)
+static ALWAYS_INLINE uint32_t virtq_pending(const struct virtq *vq)
 {
 	uint16_t count = virtq_used_index(vq) - vq->used_index;
 	barrier();

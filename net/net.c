@@ -18,13 +18,13 @@
 
 static void *nets[CLASS_MAX];
 
-static inline struct net_dev *net_find(uint32_t index)
+static ALWAYS_INLINE struct net_dev *net_find(uint32_t index)
 {
 	return index < CLASS_MAX ? nets[index] : NULL;
 }
 
 // The interface if this queue of it is open.
-static inline __attribute__((always_inline)) struct net_dev *net_open_find(uint32_t index, uint32_t queue)
+static ALWAYS_INLINE struct net_dev *net_open_find(uint32_t index, uint32_t queue)
 {
 	struct net_dev *net = net_find(index);
 	return likely(net && queue < net->info.queues_open) ? net : NULL;
@@ -224,13 +224,13 @@ struct ingot_pool *net_pool(uint32_t index, uint32_t queue)
 	return &net->queue[queue]->pool;
 }
 
-uint32_t net_tx(uint32_t index, uint32_t queue, struct ingot_frame *const *frames, uint32_t count)
+HOT uint32_t net_tx(uint32_t index, uint32_t queue, struct ingot_frame *const *frames, uint32_t count)
 {
 	struct net_dev *net = net_open_find(index, queue);
 	return net ? net->tx(net->queue[queue], frames, count) : 0;
 }
 
-uint32_t net_rx(uint32_t index, uint32_t queue, struct ingot_frame **frames, uint32_t max)
+HOT uint32_t net_rx(uint32_t index, uint32_t queue, struct ingot_frame **frames, uint32_t max)
 {
 	struct net_dev *net = net_open_find(index, queue);
 	return net ? net->rx(net->queue[queue], frames, max) : 0;

@@ -70,16 +70,25 @@ static inline struct vnet_pair *to_pair(struct net_queue *queue)
 // ---- Data path -----------------------------------------------------------------------------------------------
 
 // Takes back frames that are sent.
-static void vnet_reclaim(struct virtq *vq)
+static HOT void vnet_reclaim(struct virtq *vq)
 {
-	uint32_t sent = virtq_pending(vq), mask = vq->mask;
-	if (sent > vq->avail_index - vq->used_index)	// nonsense
+	uint32_t at = vq->used_index, end = at + virtq_pending(vq), mask = vq->mask;
+	const struct virtq_desc *desc = vq->desc;
+	const uint16_t *ring = vq->ring;
+	if (end - at > vq->avail_index - at)	// nonsense
 		return;
-	for (; sent && virtq_match(vq); sent--)
-		ingot_frame_put(net_frame(vq->desc[vq->ring[vq->used_index++ & mask]].phys + HEADER));
+	for (; at != end; at++) {
+		if (unlikely((uint32_t)virtq_used(vq->used, at & mask) != ring[at & mask])) {
+			vq->used_index = at;
+			if (!virtq_reorder(vq))
+				break;
+		}
+		net_frame_put(net_frame(desc[ring[at & mask]].phys + HEADER));
+	}
+	vq->used_index = at;
 }
 
-static uint32_t vnet_tx(struct net_queue *queue, struct ingot_frame *const *frames, uint32_t count)
+static HOT uint32_t vnet_tx(struct net_queue *queue, struct ingot_frame *const *frames, uint32_t count)
 {
 	struct virtq *vq = &to_pair(queue)->tx;
 	if (virtq_pending(vq))
@@ -114,39 +123,47 @@ static uint32_t vnet_tx(struct net_queue *queue, struct ingot_frame *const *fram
 	return count;
 }
 
-static uint32_t vnet_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t max);
+static HOT uint32_t vnet_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t max);
 
 // What comes next is not a good frame in its turn: brings the right one there, or gives the device a bad one back.
-static bool vnet_rx_odd(struct net_queue *queue, struct virtq *vq)
-{
-	uint32_t slot = vq->used_index & vq->mask;
-	if ((uint32_t)vq->used[slot] != vq->ring[slot])
-		return virtq_reorder(vq);
-	queue->stats.rx_dropped++;
-	vq->used_index++;
-	vq->avail_index++;
-	return true;
-}
-
-// The ring is always full: a frame is handed out only if another takes its place.  `max` frames are there.
 static __attribute__((noinline))
-uint32_t vnet_rx_burst(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
+uint32_t vnet_rx_odd(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
 {
 	struct virtq *vq = &to_pair(queue)->rx;
+	uint32_t slot = vq->used_index & vq->mask;
+	if ((uint32_t)vq->used[slot] == vq->ring[slot]) {
+		queue->stats.rx_dropped++;
+		vq->used_index++;
+		vq->avail_index++;
+	} else if (!virtq_reorder(vq)) {
+		return 0;
+	}
+	return vnet_rx(queue, frames, max);
+}
+
+// The ring is always full: a frame is handed out only if another takes its place.
+static HOT uint32_t vnet_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
+{
+	struct virtq *vq = &to_pair(queue)->rx;
+	uint32_t at = vq->used_index, pending = virtq_pending(vq);
+	if (max > pending)
+		max = pending;
 	if (unlikely(max > queue->pool.available)) {
 		vnet_reclaim(&to_pair(queue)->tx);
 		if (max > queue->pool.available)
 			max = queue->pool.available;
 	}
-	struct ingot_frame *spare = queue->pool.free;
+	if (!max)
+		return 0;
+	struct ingot_frame *spare = queue->pool.free, **out = frames;
 	struct virtq_desc *desc = vq->desc;
 	const uint16_t *ring = vq->ring;
 	volatile uint64_t *used = vq->used;
 	uint64_t bytes = 0;
-	uint32_t at = vq->used_index, mask = vq->mask, count = 0, limit = desc->len - HEADER - FRAME_LEAST;
-	for (; count < max; count++, at++) {
+	uint32_t mask = vq->mask, end = at + max, limit = desc->len - HEADER - FRAME_LEAST;
+	do {
 		// One comparison for both: the number is the expected one, the length lies between a frame's least and most.
-		uint64_t id = ring[at & mask], len = used[at & mask] - id;
+		uint64_t id = ring[at & mask], len = virtq_used(used, at & mask) - id;
 		len = (len >> 32 | len << 32) - (HEADER + FRAME_LEAST);
 		if (unlikely(len > limit))
 			break;
@@ -157,12 +174,14 @@ uint32_t vnet_rx_burst(struct net_queue *queue, struct ingot_frame **frames, uin
 		frame->length = len;
 		bytes += len;
 		frame->flags = 0;
+		barrier();
 		if (unlikely(*((const uint8_t *)frame + NET_DATA - HEADER) & (HDR_F_NEEDS_CSUM | HDR_F_DATA_VALID)))
 			frame->flags = INGOT_RX_CSUM_GOOD;
-		frames[count] = frame;
-	}
+		*out++ = frame;
+	} while (++at != end);
+	uint32_t count = at - vq->used_index;
 	if (unlikely(!count))
-		return max && vnet_rx_odd(queue, vq) ? vnet_rx(queue, frames, max) : 0;
+		return vnet_rx_odd(queue, frames, max);
 	vq->used_index = at;
 	vq->avail_index += count;
 	queue->pool.free = spare;
@@ -171,14 +190,6 @@ uint32_t vnet_rx_burst(struct net_queue *queue, struct ingot_frame **frames, uin
 	queue->stats.rx_bytes += bytes;
 	virtq_publish(vq);
 	return count;
-}
-
-static uint32_t vnet_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
-{
-	uint32_t pending = virtq_pending(&to_pair(queue)->rx);
-	if (max > pending)
-		max = pending;
-	return max ? vnet_rx_burst(queue, frames, max) : 0;
 }
 
 // ---- Control path --------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pathlib import Path
 import qemu
 
 ROOT = Path(__file__).resolve().parent.parent
-SECONDS = 300
+SECONDS = 60
 
 
 def make(folder, config, program=""):
@@ -34,7 +34,7 @@ def calls(folder, boot):
 	line = qemu.machine("q35", memory="128M") + ["-icount", "shift=0,sleep=off", "-display", "none", "-serial", "stdio"]
 	line += boot + qemu.net() + qemu.disk(qemu.scratch_disk(folder))
 	result = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=True)
-	rows = re.findall(r"bench: (.*): (\d+)", result.stdout)
+	rows = re.findall(r"bench: (.*): ([\d.]+)", result.stdout)
 	if not rows:
 		sys.exit(f"error: the program has measured nothing:\n{result.stdout}")
 	return dict(rows)

@@ -11,33 +11,34 @@
 
 static void *disks[CLASS_MAX];
 
-static struct blk_dev *blk_find(uint32_t index)
+static ALWAYS_INLINE struct blk_dev *blk_find(uint32_t index)
 {
 	return index < CLASS_MAX ? disks[index] : NULL;
 }
 
-static int blk_check(struct blk_dev *blk, uint32_t queue, const struct ingot_blk_req *req)
+static HOT int blk_check(struct blk_dev *blk, uint32_t queue, const struct ingot_blk_req *req)
 {
 	const struct ingot_blk_info *info = &blk->info;
-	uint32_t op = req->op, count = req->count;
-	if (queue >= info->queues)
+	uint32_t op = req->op, count = req->count, features = info->features;
+	if (unlikely(queue >= info->queues))
 		return E_NODEV;
-	if (op > INGOT_DISCARD)
-		return E_INVAL;
-	if (op & INGOT_WRITE && info->features & INGOT_BLK_READONLY)	// INGOT_DISCARD has that bit, too
+	if (op & INGOT_WRITE && features & INGOT_BLK_READONLY && op <= INGOT_DISCARD)	// INGOT_DISCARD has that bit, too
 		return E_RDONLY;
-	if (op >= INGOT_FLUSH) {
-		if (!(info->features & (op == INGOT_FLUSH ? INGOT_BLK_FLUSH : INGOT_BLK_DISCARD)))
-			return E_NOTSUP;
-	} else if (count > info->max_blocks || (uintptr_t)req->data & (info->align - 1)) {
-		return E_INVAL;
-	}
-	if (op != INGOT_FLUSH) {
-		if (!count)
+	if (likely(op <= INGOT_WRITE)) {
+		if (unlikely(count > info->max_blocks || (uintptr_t)req->data & (info->align - 1u)))
 			return E_INVAL;
-		if (req->block >= info->blocks || count > info->blocks - req->block)
-			return E_RANGE;
+	} else if (op > INGOT_DISCARD) {
+		return E_INVAL;
+	} else if (!(features & (op == INGOT_FLUSH ? INGOT_BLK_FLUSH : INGOT_BLK_DISCARD))) {
+		return E_NOTSUP;
+	} else if (op == INGOT_FLUSH) {
+		goto good;
 	}
+	if (unlikely(!count))
+		return E_INVAL;
+	if (unlikely(req->block >= info->blocks || count > info->blocks - req->block))
+		return E_RANGE;
+good:
 	return blk->submit(blk->queue[queue], req);
 }
 
@@ -156,13 +157,13 @@ int blk_info(uint32_t index, struct ingot_blk_info *out)
 	return blk ? give_info(out, &blk->info, sizeof(*out)) : E_NODEV;
 }
 
-int blk_submit(uint32_t index, uint32_t queue, const struct ingot_blk_req *req)
+HOT int blk_submit(uint32_t index, uint32_t queue, const struct ingot_blk_req *req)
 {
 	struct blk_dev *blk = blk_find(index);
 	return blk ? blk_check(blk, queue, req) : E_NODEV;
 }
 
-uint32_t blk_poll(uint32_t index, uint32_t queue, struct ingot_blk_done *done, uint32_t max)
+HOT uint32_t blk_poll(uint32_t index, uint32_t queue, struct ingot_blk_done *done, uint32_t max)
 {
 	struct blk_dev *blk = blk_find(index);
 	return blk && queue < blk->info.queues ? blk->poll(blk->queue[queue], done, max) : 0;
