@@ -412,15 +412,11 @@ static int ahci_start(struct ahci_port *p, uint32_t cap)
 	ahci_submit(p, identify);
 	while (!ahci_poll(p, &done, 1))
 		;
-	if (mmio_read32(regs + PORT_SIG) == PORT_SIG_ATAPI) {
-		log(" ATAPI");
-		return E_NOTSUP;
-	}
+	if (mmio_read32(regs + PORT_SIG) == PORT_SIG_ATAPI)
+		return E_NODEV;
 	if (done.status == E_OK)
 		done.status = ahci_describe(p, cap);
-	if (done.status != E_OK)
-		log(" error %u", -done.status);
-	return done.status;
+	return done.status == E_OK ? blk_register(&p->blk) : done.status;
 }
 
 // From the firmware, and through a reset of everything (a.10.6.3, a.10.4.3).
@@ -444,23 +440,24 @@ static struct ahci_port *ahci_port(struct device *dev, volatile uint8_t *regs, u
 		return NULL;
 	log(" port %u", n);
 	struct ahci_port *p = mem_alloc(sizeof(*p), 1024);
-	if (!p) {
-		log(" no memory");
-		return NULL;
+	int rc = E_NOMEM;
+	if (p) {
+		struct blk_dev *blk = &p->blk;
+		p->regs = regs;
+		p->until = until;
+		blk->submit = ahci_submit;
+		blk->poll = ahci_poll;
+		blk->ops = &ahci_ops;
+		blk->dev = dev;
+		blk->kind = BLK_AHCI;
+		blk->queue[0] = p;
+		rc = ahci_start(p, cap);
+		if (rc == E_OK)
+			return p;
+		ahci_stop(p);
+		kfree(p, sizeof(*p));
 	}
-	struct blk_dev *blk = &p->blk;
-	p->regs = regs;
-	p->until = until;
-	blk->submit = ahci_submit;
-	blk->poll = ahci_poll;
-	blk->ops = &ahci_ops;
-	blk->dev = dev;
-	blk->kind = BLK_AHCI;
-	blk->queue[0] = p;
-	if (ahci_start(p, cap) == E_OK && blk_register(blk) == E_OK)
-		return p;
-	ahci_stop(p);
-	kfree(p, sizeof(*p));
+	log(rc == E_NODEV ? " ATAPI" : " error %u", -rc);
 	return NULL;
 }
 
