@@ -41,8 +41,8 @@ class Peer:
 
 	def _send(self):
 		try:
-			heads = [self.mac + b"\2\1\2\3\4\5\x08\0\x45\0\0\0\0\0\0\0\x40" + bytes([self.protocol, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1])
-				+ struct.pack(">HHHH", 1000 + 77 * flow, 9, 0, 0) for flow in range(self.flows)]
+			head = self.mac + bytes.fromhex("02010203040508004500000000000000401100000a0000020a000001")
+			heads = [head + struct.pack(">HHHH", 1000 + 77 * flow, 9, 0, 0) for flow in range(self.flows)]
 			for index in range(self.count):
 				flow, seq, size = index % self.flows, index // self.flows, length(index, self.most)
 				start = (seq + 31 * flow) & 255
