@@ -17,6 +17,8 @@
 #define READY_US 10000000	// until it has spun up
 #define COMRESET_US 1000	// a.10.4.2
 
+#define PATIENCE 1024		// polls
+
 #define PIECES 8		// of memory, in a request
 #define MOST_BYTES AHCI_PRD_MOST	// of a request
 #define TRIM_RANGES 64		// of one command: 512 bytes
@@ -51,7 +53,7 @@ struct ahci_port {
 	uint32_t queued;		// 4: commands with tags (NCQ); 0: one at a time
 	uint32_t shift;			// from blocks to bytes
 	uint8_t last;			// slot that went alone last
-	uint8_t idle;			// polls without a completion
+	uint16_t idle;			// polls without a completion
 	bool starting;			// after a reset, until `until`
 	uint64_t until;			// 0, or when the disk's time is over
 	uint64_t reach;			// of the HBA's addresses
@@ -309,7 +311,7 @@ static int ahci_submit(void *queue, const struct ingot_blk_req *req)
 static uint32_t ahci_look(struct ahci_port *p)
 {
 	uint32_t active = p->active, came = p->fis.d2h | p->fis.sdb;
-	if (!active || (!came && ++p->idle))
+	if (!active || (!came && ++p->idle % PATIENCE))
 		return 0;
 	p->fis.d2h = p->fis.sdb = 0;
 	uint32_t left = mmio_read32(p->watch), done = active & ~left;

@@ -58,7 +58,9 @@ def test_two_controllers(boot, disk):
 		verify_disk(image)
 
 
-@pytest.mark.parametrize("options, drive", [("", "discard=unmap"), ("write-cache=off", ""), ("discard_granularity=0", "")])
+@pytest.mark.parametrize("options, drive", [
+	("", "discard=unmap"), ("write-cache=off", ""), ("discard_granularity=0", ""),
+])
 def test_variants(boot, disk, options, drive):
 	image = disk(24)
 	passed(boot("all", "diskcheck", firmware="pvh", allowed=IDE_LINE,
@@ -79,7 +81,8 @@ def test_errors(boot, disk, images, work, cores):
 	rules.write_text("".join(f'[inject-error]\nevent = "{event}"\nerrno = "5"\nsector = "{sector}"\n'
 		for event, sector in (("read_aio", 88), ("write_aio", 160))))
 	machine = boot("all", images.own("deep"), firmware="pvh", cores=cores, allowed=IDE_LINE,
-		disks=[sata(f"blkdebug:{rules}:{disk(8)}", "ide.0", drive="werror=report,rerror=report"), sata(disk(8), "ide.1")])
+		disks=[sata(f"blkdebug:{rules}:{disk(8)}", "ide.0", drive="werror=report,rerror=report"),
+			sata(disk(8), "ide.1")])
 	output = machine.finish()
 	lines = [line for line in output.splitlines() if line.startswith(("good", "read", "write", "refused", "twice"))]
 	assert lines == 2 * ["read 0 11: 05", "good reads 0 63: 64"] + 2 * ["write 0 20: 05", "good writes 0 63: 64"] + \
