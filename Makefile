@@ -8,6 +8,9 @@ S := @$(ROOT)/scripts
 export HERE PROGRAM PAYLOAD UEFI MACHINE CORES QEMU_ARGS
 export PYTHONDONTWRITEBYTECODE := 1
 unexport CFLAGS CXXFLAGS CPPFLAGS LDFLAGS MAKEFLAGS
+ifneq ($(origin EXTERNAL),undefined)
+export EXTERNAL
+endif
 ifneq ($(origin CC),default)
 export CC
 endif
@@ -94,4 +97,5 @@ help:
 #:   CORES=N          run and debug: cores
 #:   MACHINE=NAME     run and debug: q35 (default), pc, or microvm (which boots without firmware)
 #:   QEMU_ARGS=...    run and debug: more arguments for QEMU
+#:   EXTERNAL=DIR:... folders with drivers from outside the tree; the build folder remembers them, EXTERNAL= forgets
 #:   CC=clang         another compiler, default gcc

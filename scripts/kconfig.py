@@ -14,6 +14,8 @@ from pathlib import Path
 
 import kconfiglib
 
+import external
+
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = "qemu_q35"
 LINE = re.compile(r"(?:CONFIG_(?P<name>\w+)=(?P<value>.*)|# CONFIG_(?P<off>\w+) is not set)$")
@@ -46,9 +48,11 @@ class Config:
 		self.build = build
 		self.dot_config = build / ".config"
 		self.origin = build / ".config.origin"
-		external = build / "generated" / "external.kconfig"
-		write_if_changed(external, "")
-		os.environ.update(srctree=str(ROOT), EXTERNAL_KCONFIG=str(external), KCONFIG_CONFIG=str(self.dot_config),
+		self.external = external.folders(build)
+		menus = build / "generated" / "external.kconfig"
+		write_if_changed(menus, external.kconfig(self.external))
+		write_if_changed(build / "generated" / "external.sources", external.sources(self.external))
+		os.environ.update(srctree=str(ROOT), EXTERNAL_KCONFIG=str(menus), KCONFIG_CONFIG=str(self.dot_config),
 			CONFIG_="CONFIG_", MENUCONFIG_STYLE=os.environ.get("MENUCONFIG_STYLE", "default"))
 		try:
 			self.kconf = kconfiglib.Kconfig("Kconfig", warn_to_stderr=False)
@@ -56,17 +60,19 @@ class Config:
 			raise ConfigError(f"Kconfig: {error}") from None
 		if self.kconf.warnings:
 			raise ConfigError("Kconfig: " + "\n".join(self.kconf.warnings))
+		external.check_options(self.external, self.kconf)
 		self.kconf.config_header = ""
 		self.kconf.warn = False
 
 	# --- defconfig ---
 
 	def defconfig_path(self, name):
-		path = ROOT / "configs" / f"{name}_defconfig"
-		if not path.is_file():
-			known = sorted(p.name.removesuffix("_defconfig") for p in (ROOT / "configs").glob("*_defconfig"))
-			raise ConfigError(f"there is no configs/{name}_defconfig; there are: {', '.join(known)}")
-		return path
+		places = [ROOT / "configs"] + [folder.path / "configs" for folder in self.external]
+		for place in places:
+			if (place / f"{name}_defconfig").is_file():
+				return place / f"{name}_defconfig"
+		known = sorted(p.name.removesuffix("_defconfig") for place in places for p in place.glob("*_defconfig"))
+		raise ConfigError(f"there is no configs/{name}_defconfig; there are: {', '.join(known)}")
 
 	def assignments(self, path):
 		"""(line number, symbol, value) of every line; a line that is none of these is an error."""
@@ -207,7 +213,7 @@ def main(args):
 			getattr(config, command)(*rest)
 		else:
 			sys.exit(__doc__)
-	except (ConfigError, OSError) as error:
+	except (ConfigError, external.ExternalError, OSError) as error:
 		sys.exit(f"error: {error}")
 
 
