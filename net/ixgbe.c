@@ -270,10 +270,11 @@ static int ixgbe_start(struct net_dev *net, uint32_t queues)
 		rc = ixgbe_start_pair(nic, i, most);
 	if (rc == E_OK)
 		rc = ixgbe_promiscuous(net, net->info.promiscuous);
-	if (rc != E_OK)
+	nic->link_end = 0;
+	if (rc == E_OK)
+		ixgbe_link(net);	// negotiates if there is no link
+	else
 		ixgbe_stop(net);
-	else if (!ixgbe_link(net))
-		ixgbe_link_start(nic);
 	return rc;
 }
 
