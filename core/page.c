@@ -229,7 +229,7 @@ void page_program(uint32_t flags)
 		must_map(extent->virt, extent->phys, extent->end, flags);
 }
 
-uint64_t mem_phys(const void *ptr, size_t len, size_t *run)
+HOT uint64_t mem_phys(const void *ptr, size_t len, size_t *run)
 {
 	uint64_t virt = (uint64_t)ptr, bytes;
 	if ((int64_t)virt < 0)

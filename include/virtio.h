@@ -131,7 +131,7 @@ void virtq_cancel(struct virtq *vq);
 static ALWAYS_INLINE uint64_t virtq_used(volatile uint64_t *used, uint32_t slot)
 {
 	uint64_t value;
-	__asm__ volatile("mov %1, %0" : "=r"(value) : "m"(used[slot]));
+	__asm__ volatile("mov %1, %0" : "=r"(value) : "m"(((const uint64_t *)used)[slot]));
 	return value;
 }
 

@@ -75,10 +75,11 @@ static HOT void vnet_reclaim(struct virtq *vq)
 	uint32_t at = vq->used_index, end = at + virtq_pending(vq), mask = vq->mask;
 	const struct virtq_desc *desc = vq->desc;
 	const uint16_t *ring = vq->ring;
+	volatile uint64_t *used = vq->used;
 	if (end - at > vq->avail_index - at)	// nonsense
 		return;
 	for (; at != end; at++) {
-		if (unlikely((uint32_t)virtq_used(vq->used, at & mask) != ring[at & mask])) {
+		if (unlikely((uint32_t)virtq_used(used, at & mask) != ring[at & mask])) {
 			vq->used_index = at;
 			if (!virtq_reorder(vq))
 				break;
@@ -142,18 +143,17 @@ uint32_t vnet_rx_odd(struct net_queue *queue, struct ingot_frame **frames, uint3
 }
 
 // The ring is always full: a frame is handed out only if another takes its place.
-static HOT uint32_t vnet_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
+static HOT __attribute__((noinline))
+uint32_t vnet_rx_burst(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
 {
 	struct virtq *vq = &to_pair(queue)->rx;
-	uint32_t at = vq->used_index, pending = virtq_pending(vq);
-	if (max > pending)
-		max = pending;
+	uint32_t at = vq->used_index;
 	if (unlikely(max > queue->pool.available)) {
 		vnet_reclaim(&to_pair(queue)->tx);
 		if (max > queue->pool.available)
 			max = queue->pool.available;
 	}
-	if (!max)
+	if (unlikely(!max))
 		return 0;
 	struct ingot_frame *spare = queue->pool.free, **out = frames;
 	struct virtq_desc *desc = vq->desc;
@@ -173,10 +173,9 @@ static HOT uint32_t vnet_rx(struct net_queue *queue, struct ingot_frame **frames
 		len += FRAME_LEAST;
 		frame->length = len;
 		bytes += len;
-		frame->flags = 0;
-		barrier();
+		*(uint32_t *)&frame->flags = 0;	// and what lies beside it: one instruction
 		if (unlikely(*((const uint8_t *)frame + NET_DATA - HEADER) & (HDR_F_NEEDS_CSUM | HDR_F_DATA_VALID)))
-			frame->flags = INGOT_RX_CSUM_GOOD;
+			*(volatile uint16_t *)&frame->flags = INGOT_RX_CSUM_GOOD;
 		*out++ = frame;
 	} while (++at != end);
 	uint32_t count = at - vq->used_index;
@@ -190,6 +189,14 @@ static HOT uint32_t vnet_rx(struct net_queue *queue, struct ingot_frame **frames
 	queue->stats.rx_bytes += bytes;
 	virtq_publish(vq);
 	return count;
+}
+
+static HOT uint32_t vnet_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
+{
+	uint32_t pending = virtq_pending(&to_pair(queue)->rx);
+	if (max > pending)
+		max = pending;
+	return max ? vnet_rx_burst(queue, frames, max) : 0;
 }
 
 // ---- Control path --------------------------------------------------------------------------------------------

@@ -27,7 +27,9 @@
 
 #define SECTOR_SHIFT 9
 #define BLOCK_SHIFT_MOST 12
-#define STATUS_OK 0		// v.5.2.6
+#define TYPE_FLUSH 4		// v.5.2.6
+#define TYPE_DISCARD 11
+#define STATUS_OK 0
 #define STATUS_UNSUPPORTED 2
 #define STATUS_NONE 0xFF
 
@@ -53,18 +55,20 @@ _Static_assert(sizeof(struct vblk_slot) == 64, "a power of two");
 
 struct vblk_queue {
 	struct virtq vq;
-	struct vblk *disk;
 	struct virtq_desc *table;	// CHAIN for each slot: `chains`, or in the ring itself
 	uint32_t depth;			// slots in use
+	uint32_t limit;			// the same, or 0: the device has been given up
 	uint32_t shift;			// from descriptor numbers to slots
-	bool dead;			// the device has been given up
+	uint32_t base_mask;		// of descriptor numbers: the first of a chain in its table
+	uint32_t pieces, piece_bytes;	// most that the device takes
+	uint32_t block_shift;		// from blocks to sectors
 	struct vblk_slot slots[RING];
 	struct virtq_desc chains[RING * CHAIN];
 };
 
 struct vblk {
 	struct virtio_dev *vdev;
-	uint32_t pieces, piece_bytes;	// most that the device takes
+	uint32_t pieces, piece_bytes;	// as in struct vblk_queue
 	uint32_t shift;			// from blocks to bytes
 	struct blk_dev blk;
 };
@@ -74,74 +78,84 @@ static inline struct vblk *to_vblk(struct blk_dev *blk)
 	return container_of(blk, struct vblk, blk);
 }
 
-static int vblk_submit(void *queue, const struct ingot_blk_req *req)
+static HOT int vblk_submit(void *queue, const struct ingot_blk_req *req)
 {
-	static const uint8_t types[] = { 0, 1, 4, 11 };	// v.5.2.6: IN, OUT, FLUSH, DISCARD
 	struct vblk_queue *q = queue;
 	struct virtq *vq = &q->vq;
-	struct vblk *disk = q->disk;
-	if (unlikely(q->dead))
-		return E_IO;
-	if (vq->avail_index - vq->used_index >= q->depth) {
+	if (unlikely(vq->avail_index - vq->used_index >= q->limit)) {
 		virtq_publish(vq);
-		return E_AGAIN;
+		return q->limit ? E_AGAIN : E_IO;
 	}
-	uint32_t number = vq->ring[vq->avail_index & vq->mask] >> q->shift, op = req->op;
+	uint32_t id = vq->ring[vq->avail_index & vq->mask], number = id >> q->shift, next = id & q->base_mask;
+	uint32_t shift = q->block_shift, op = req->op, most = next + q->pieces, status = next + CHAIN - 1;
 	struct vblk_slot *slot = &q->slots[number];
-	struct virtq_desc *desc = &q->table[number * CHAIN], *last = desc + disk->pieces;
+	struct virtq_desc *desc = &q->table[number * CHAIN];
 	const char *data = req->data;
-	uint64_t left = (uint64_t)req->count << disk->shift;
-	slot->sector = req->block << disk->shift >> SECTOR_SHIFT;
-	slot->type = types[op];
+	uint64_t left = (uint64_t)req->count << shift << SECTOR_SHIFT;
+	slot->sector = req->block << shift;
+	slot->type = op;	// v.5.2.6: IN, OUT
 	slot->tag = req->tag;
 	slot->status = STATUS_NONE;
-	if (op >= INGOT_FLUSH) {
+	if (unlikely(op >= INGOT_FLUSH)) {
 		slot->first = slot->sector;
 		slot->sector = 0;
 		slot->sectors = left >> SECTOR_SHIFT;
 		data = (const char *)&slot->first;
 		left = op == INGOT_FLUSH ? 0 : SEGMENT_BYTES;
+		slot->type = op == INGOT_FLUSH ? TYPE_FLUSH : TYPE_DISCARD;
 	}
 	while (left) {
 		size_t run;
 		uint64_t phys = mem_phys(data, left, &run);
-		if (!run || desc++ == last)
+		if (unlikely(!run || next == most))
 			return E_INVAL;
-		if (run > disk->piece_bytes)
-			run = disk->piece_bytes;
+		if (run > q->piece_bytes)
+			run = q->piece_bytes;
+		desc->next = ++next;	// of the one before
+		desc++;
 		desc->phys = phys;
 		desc->len = run;
 		desc->flags = op == INGOT_READ ? VIRTQ_DESC_NEXT | VIRTQ_DESC_WRITE : VIRTQ_DESC_NEXT;
 		data += run;
 		left -= run;
 	}
-	desc++;
-	desc->phys = (uintptr_t)&slot->status;
-	desc->len = 1;
-	desc->flags = VIRTQ_DESC_WRITE;
+	desc->next = status;
 	vq->avail_index++;
 	return E_OK;
 }
 
-static uint32_t vblk_poll(void *queue, struct ingot_blk_done *done, uint32_t max)
+static int vblk_error(uint32_t status)
+{
+	return status == STATUS_UNSUPPORTED ? E_NOTSUP : status == STATUS_NONE ? E_TIMEOUT : E_IO;
+}
+
+static HOT uint32_t vblk_poll(void *queue, struct ingot_blk_done *done, uint32_t max)
 {
 	struct vblk_queue *q = queue;
 	struct virtq *vq = &q->vq;
 	if (vq->notified != (uint16_t)vq->avail_index)
 		virtq_publish(vq);
-	uint32_t pending = virtq_pending(vq), count = 0;
-	if (pending > vq->avail_index - vq->used_index)	// nonsense
+	uint32_t pending = virtq_pending(vq), at = vq->used_index, mask = vq->mask, depth = q->depth, shift = q->shift;
+	if (!pending || pending > vq->avail_index - at)	// nonsense
 		return 0;
-	for (; count < pending && count < max && virtq_match(vq); count++, done++, vq->used_index++) {
-		uint32_t id = vq->ring[vq->used_index & vq->mask];
-		const struct vblk_slot *slot = &q->slots[id >> q->shift];
-		uint8_t status = slot->status;
-		vq->ring[(vq->used_index + q->depth) & vq->mask] = id;
+	uint16_t *ring = vq->ring;
+	volatile uint64_t *used = vq->used;
+	const struct ingot_blk_done *first = done;
+	for (uint32_t end = at + min_u64(max, pending); at != end; at++, done++) {
+		if (unlikely((uint32_t)virtq_used(used, at & mask) != ring[at & mask])) {
+			vq->used_index = at;
+			if (!virtq_reorder(vq))
+				break;
+		}
+		uint32_t id = ring[at & mask];
+		const struct vblk_slot *slot = &q->slots[id >> shift];
+		uint32_t status = slot->status;
+		ring[(at + depth) & mask] = id;
 		done->tag = slot->tag;
-		done->status = status == STATUS_OK ? E_OK : status == STATUS_UNSUPPORTED ? E_NOTSUP :
-			status == STATUS_NONE ? E_TIMEOUT : E_IO;
+		done->status = likely(!status) ? E_OK : vblk_error(status);
 	}
-	return count;
+	vq->used_index = at;
+	return done - first;
 }
 
 // The reset takes every request from the device; it stays off.
@@ -150,7 +164,7 @@ static void vblk_recover(struct blk_dev *blk)
 	virtio_reset(to_vblk(blk)->vdev);
 	for (uint32_t i = 0; i < blk->info.queues; i++) {
 		struct vblk_queue *q = blk->queue[i];
-		q->dead = true;
+		q->limit = 0;
 		virtq_cancel(&q->vq);
 	}
 }
@@ -170,10 +184,13 @@ static int vblk_start_queue(struct vblk *disk, uint32_t index)
 	struct virtq_desc *desc = direct ? vq->desc : q->chains;
 	struct virtq_desc *entry = vq->desc;
 	struct vblk_slot *slot = q->slots;
-	q->disk = disk;
+	q->pieces = disk->pieces;
+	q->piece_bytes = disk->piece_bytes;
+	q->block_shift = disk->shift - SECTOR_SHIFT;
 	q->table = desc;
 	q->shift = direct ? CHAIN_SHIFT : 0;
-	disk->blk.info.depth = q->depth = vq->size >> q->shift;
+	q->base_mask = -direct;
+	disk->blk.info.depth = q->depth = q->limit = vq->size >> q->shift;
 	for (uint32_t i = 0; i < q->depth; i++, slot++, entry++) {
 		vq->ring[i] = i << q->shift;
 		if (!direct) {
@@ -184,8 +201,10 @@ static int vblk_start_queue(struct vblk *disk, uint32_t index)
 		desc->phys = (uintptr_t)slot;
 		desc->len = HEADER_BYTES;
 		desc->flags = VIRTQ_DESC_NEXT;
-		for (uint32_t next = direct ? i * CHAIN : 0, end = next + CHAIN; next < end; desc++)
-			desc->next = ++next;
+		desc += CHAIN;
+		desc[-1].phys = (uintptr_t)&slot->status;
+		desc[-1].len = 1;
+		desc[-1].flags = VIRTQ_DESC_WRITE;
 	}
 	return E_OK;
 }
