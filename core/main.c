@@ -3,7 +3,7 @@
 #include <driver.h>
 #include <framebuffer.h>
 
-extern char __rodata_end[], __bss_end[];
+extern char __low_end[], __bss_end[];
 extern uint64_t native_pointer;
 
 struct boot_info boot;
@@ -28,7 +28,7 @@ static void memory_start(void)
 {
 	if (boot.magic != BOOT_INFO_MAGIC || boot.version != BOOT_INFO_VERSION)
 		panic("the loader is of another version");
-	heap_add(ALIGN_UP((uint64_t)__rodata_end, PAGE), 0x110000);
+	heap_add((uint64_t)__low_end, 0x110000);
 	heap_add((uint64_t)__bss_end, 0x174000);
 	heap_add(0x175000, PAYLOAD_BASE);
 	if (memory_init() != E_OK)
