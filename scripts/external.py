@@ -69,7 +69,7 @@ class Folder:
 				file = self.path / name
 				if not file.is_file() or file.suffix not in (".c", ".S"):
 					raise ExternalError(f"{path}:{number}: {file} is not a .c or .S file")
-				yield match[1], file
+				yield number, match[1], file
 
 
 def folders(build):
@@ -90,12 +90,13 @@ def folders(build):
 
 
 def kconfig(found):
-	return "".join(f'menu "External drivers: {folder.name}"\nsource "{folder.path}/Kconfig"\nendmenu\n' for folder in found)
+	return "".join(f'menu "External drivers: {folder.name}"\nsource "{folder.path}/Kconfig"\nendmenu\n'
+		for folder in found)
 
 
 def sources(found):
 	"""For Meson's keyval."""
-	rows = [(option, file) for folder in found for option, file in folder.sources]
+	rows = [(option, file) for folder in found for _, option, file in folder.sources]
 	return "".join(f"{number}={option}|{file}\n" for number, (option, file) in enumerate(rows))
 
 
@@ -103,9 +104,10 @@ def check_options(found, kconf):
 	"""After Kconfig has read them: each source has its option, each option its prefix."""
 	for folder in found:
 		prefix = folder.name.upper() + "_"
-		for option, _ in folder.sources:
+		for number, option, _ in folder.sources:
 			if option not in kconf.syms or not kconf.syms[option].nodes:
-				raise ExternalError(f"{folder.path / 'sources'}: {option} is no option of {folder.path / 'Kconfig'}")
+				raise ExternalError(f"{folder.path / 'sources'}:{number}: {option} is no option of "
+					f"{folder.path / 'Kconfig'}")
 		for sym in kconf.unique_defined_syms:
 			for node in sym.nodes:
 				if Path(node.filename).is_relative_to(folder.path) and not sym.name.startswith(prefix):

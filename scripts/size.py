@@ -14,6 +14,8 @@ from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
+import external
+
 ROOT = Path(__file__).resolve().parent.parent
 IN_IMAGE = (".head", ".text", ".rodata")
 OTHERS = "shared"	# what nothing claims: the linker's alignment, strings that only others' strings lead to
@@ -63,25 +65,41 @@ class Image:
 		return count
 
 
-def source_names(program, directory):
-	"""The files of a line number program, relative to the tree; None for headers."""
+def outside(build):
+	"""The folders with drivers from outside, by the path of each: their names."""
+	memory = build / "generated" / "external.folders"
+	paths = memory.read_text().split("\n") if memory.exists() else []
+	return {path: external.Folder(Path(path)).name for path in paths if path}
+
+
+def shown(path, folders):
+	"""A source by its place in the tree, or in the folder that it is from."""
+	for folder, name in folders.items():
+		if path.startswith(folder + "/"):
+			return name + path[len(folder):]
+	return os.path.relpath(path, ROOT)
+
+
+def source_names(program, directory, outsiders):
+	"""The files of a line number program, as shown() has them; None for headers."""
 	folders = program["include_directory"]
 	five = program["version"] >= 5
 	names = {}
 	for index, entry in enumerate(program["file_entry"], 0 if five else 1):
 		folder = folders[entry.dir_index - (0 if five else 1)].decode() if five or entry.dir_index else ""
-		path = os.path.relpath(os.path.realpath(os.path.join(directory, folder, entry.name.decode())), ROOT)
+		path = shown(os.path.realpath(os.path.join(directory, folder, entry.name.decode())), outsiders)
 		names[index] = path if path.endswith((".c", ".S")) else None
 	return names
 
 
-def claim_code(image, dwarf):
+def claim_code(image, dwarf, folders):
 	for unit in dwarf.iter_CUs():
 		program = dwarf.line_program_for_CU(unit)
 		if not program:
 			continue
 		top = unit.get_top_DIE().attributes
-		names = source_names(program, top["DW_AT_comp_dir"].value.decode() if "DW_AT_comp_dir" in top else "")
+		directory = top["DW_AT_comp_dir"].value.decode() if "DW_AT_comp_dir" in top else ""
+		names = source_names(program, directory, folders)
 		last, source = None, None
 		for entry in program.get_entries():
 			state = entry.state
@@ -93,16 +111,24 @@ def claim_code(image, dwarf):
 			source = None if state.end_sequence else names.get(state.file) or source
 
 
-def object_sources(build):
+def object_source(name, folders):
+	for path, folder in folders.items():
+		mangled = path.replace("/", "_") + "_"
+		if name.startswith(mangled):
+			return f"{folder}/{name.removeprefix(mangled)}"
+	return name.replace("_", "/", 1)
+
+
+def object_sources(build, folders):
 	"""Which source defines a constant, by its name, from the object files (Meson makes an underscore of a slash)."""
 	found = {}
 	for path in sorted((build / "kernel.elf.p").glob("*.o")):
-		folder, _, name = path.name.removesuffix(".o").partition("_")
+		source = object_source(path.name.removesuffix(".o"), folders)
 		with open(path, "rb") as file:
 			table = ELFFile(file).get_section_by_name(".symtab")
 			for symbol in table.iter_symbols() if table else ():
 				if symbol["st_size"] and symbol["st_shndx"] != "SHN_UNDEF":
-					found.setdefault(symbol.name, f"{folder}/{name}")
+					found.setdefault(symbol.name, source)
 	return found
 
 
@@ -116,8 +142,9 @@ def read(build):
 	"""The image, and (bytes, name, source) of every function and constant that has a name."""
 	with open(build / "kernel.elf", "rb") as file:
 		elf = ELFFile(file)
-		image, homes, rows = Image(elf), object_sources(build), set()
-		claim_code(image, elf.get_dwarf_info())
+		folders = outside(build)
+		image, homes, rows = Image(elf), object_sources(build, folders), set()
+		claim_code(image, elf.get_dwarf_info(), folders)
 		for symbol in symbols(elf):
 			home = homes.get(symbol.name) or homes.get(symbol.name.split(".")[0])
 			if home:
@@ -137,7 +164,7 @@ def table(files, packed_bytes):
 	for folder in sorted(folders, key=lambda name: (name == OTHERS, -folders[name])):
 		lines.append(f"{folders[folder]:7}  {folder}" + ("/" if folder != OTHERS else ""))
 		for name in sorted((n for n in files if n.startswith(folder + "/")), key=files.get, reverse=True):
-			lines.append(f"{files[name]:15}  {name.split('/')[1]}")
+			lines.append(f"{files[name]:15}  {name.split('/', 1)[1]}")
 	lines.append(f"{sum(files.values()):7}  code and constants")
 	lines.append(f"{packed_bytes:7}  kernel.bin, packed")
 	return lines
