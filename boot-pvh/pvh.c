@@ -26,8 +26,6 @@ void pvh_convert(const void *start_info, struct boot_info *boot)
 	const struct module *module = (const struct module *)info->modules;
 	const struct map_entry *entry = (const struct map_entry *)info->map;
 	const char *text = (const char *)info->command_line;
-	boot->magic = BOOT_INFO_MAGIC;
-	boot->version = BOOT_INFO_VERSION;
 	boot->mode = BOOT_PVH;
 	boot->rsdp = info->rsdp;
 	for (uint32_t i = 0; text && text[i] && i < sizeof(boot->arguments) - 1; i++)

@@ -57,21 +57,20 @@ struct mcfg_row {
 _Static_assert(sizeof(struct mcfg_row) == 16, "MCFG");
 #define MCFG_ROWS 44
 
-// Configuration space in memory.  None: the ports are used.
+// Configuration space in memory, up to the one whose base is 0.  None: the ports are used.
 static struct region {
 	uint64_t base;
 	uint32_t first, last;	// addresses as in struct device
-} regions[8];
-static uint32_t region_count;
+} regions[8 + 1];
 static struct lock port_lock;
 
 // Reads, or writes if WRITE is added to the offset.
 static uint32_t pci_dword(uint32_t address, uint32_t offset, uint32_t value)
 {
-	if (CONFIG_ON(BUS_PCI_ECAM) && region_count) {
-		const struct region *region = regions;
+	const struct region *region = regions;
+	if (CONFIG_ON(BUS_PCI_ECAM) && region->base) {
 		while (address < region->first || address > region->last)
-			if (++region == regions + region_count)
+			if (!(++region)->base)
 				return NOTHING;
 		volatile uint32_t *reg = (void *)(uintptr_t)(region->base + ((address & 0xFFFF) << 12) + (offset & 0xFFC));
 		if (!(offset & WRITE))
@@ -109,7 +108,7 @@ void pci_write(uint32_t address, uint32_t offset, uint32_t width, uint32_t value
 static uint32_t pci_bus(uint64_t bus_address, bool write, uint32_t value)
 {
 	uint32_t dword = (uint16_t)bus_address;
-	if (dword >= (region_count ? 1024 : 64))
+	if (dword >= (regions->base ? 1024 : 64))
 		return NOTHING;
 	return pci_dword(bus_address >> 16, dword * 4 + write, value);
 }
@@ -393,8 +392,18 @@ static bool pci_function(uint32_t address)
 	return head[HEAD_TYPE] & TYPE_MULTIFUNCTION;
 }
 
-static void pci_segment(uint32_t first, uint32_t last)
+// All buses from `first` to `last`, as in struct device.  `base` is that of bus 0.
+static void pci_region(uint64_t base, uint32_t first, uint32_t last)
 {
+	struct region *region = regions;
+	if (base) {
+		while (region->base)
+			region++;
+		if (region == regions + ARRAY_SIZE(regions) - 1 ||
+		    !mem_map_device(base + ((first & 0xFFFF) << 12), (last - first + 1ul) << 12))
+			return;
+		*region = (struct region){ base, first, last };
+	}
 	memset(bus_devices, 0, sizeof(bus_devices));
 	bus_devices[(uint8_t)(first >> 8)] = 32;
 	for (struct aml_window *window = windows; window < windows_end && !(first >> 16); window++)
@@ -452,31 +461,19 @@ static void pci_place_all(void)
 	}
 }
 
-static void pci_region(uint64_t base, uint32_t segment, uint64_t first, uint64_t last)
-{
-	struct region *region = &regions[region_count];
-	if (base) {
-		if (region == regions + ARRAY_SIZE(regions) || !mem_map_device(base + (first << 20), (last - first + 1) << 20))
-			return;
-		region->base = base;
-		region->first = segment << 16 | first << 8;
-		region->last = segment << 16 | last << 8 | 0xFF;
-		region_count++;
-	}
-	pci_segment(segment << 16 | first << 8, segment << 16 | last << 8 | 0xFF);
-}
-
 static void pci_scan(void)
 {
 	const struct acpi_header *mcfg = CONFIG_ON(BUS_PCI_ECAM) ? acpi_table("MCFG", 0) : NULL;
 	found_end = &found;
 	windows_end = aml_windows(windows, windows + ARRAY_SIZE(windows));
+	uint32_t last_bus = windows_end > windows ? windows->bus_last : 255;
 	if (!mcfg)
-		pci_region(CONFIG_ON(BUS_PCI_ECAM) ? aml_ecam() : 0, 0, 0, windows_end > windows ? windows->bus_last : 255);
+		pci_region(CONFIG_ON(BUS_PCI_ECAM) ? aml_ecam() : 0, 0, last_bus << 8 | 0xFF);
 	else
 		for (uint32_t at = MCFG_ROWS; at + sizeof(struct mcfg_row) <= mcfg->length; at += sizeof(struct mcfg_row)) {
 			const struct mcfg_row *row = (const void *)((const char *)mcfg + at);
-			pci_region(row->base, row->segment, row->first, row->last);
+			uint32_t segment = row->segment << 16;
+			pci_region(row->base, segment | row->first << 8, segment | row->last << 8 | 0xFF);
 		}
 	pci_place_all();
 	classic.bus = pci_bus;

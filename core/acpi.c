@@ -31,7 +31,7 @@ static bool map(uint64_t phys, uint32_t bytes)
 		return false;
 	for (uint64_t end = phys + bytes, run; phys < end; phys += run) {
 		page_lookup(phys, &run);
-		if (!run && !page_map(ALIGN_DOWN(phys, PAGE), ALIGN_DOWN(phys, PAGE), PAGE, MAP_READ))
+		if (!run && !page_map(phys, phys, 1, MAP_READ))
 			return false;
 	}
 	return true;

@@ -7,7 +7,6 @@
 #define MSR_APIC_BASE 0x1B
 #define BASE_ENABLE 0x800
 #define BASE_X2APIC 0x400
-#define LAPIC_PHYS 0xFEE00000u		// nobody moves it: messages of devices go there, too
 
 // Numbers of registers: 16 bytes each in memory, one MSR each.
 #define MSR_X2APIC 0x800

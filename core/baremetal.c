@@ -40,7 +40,7 @@ struct info {	// at 0x5000
 	struct {
 		uint32_t id, address, first_gsi, pad;
 	} ioapic[16];
-	uint8_t override[32][8];
+	uint64_t override[32];
 };
 _Static_assert(offsetof(struct info, hpet) == 0x40 && offsetof(struct info, framebuffer) == 0x80 &&
 	       offsetof(struct info, huge_pages) == 0xE0 && offsetof(struct info, apic_ids) == 0x100 &&
@@ -69,28 +69,31 @@ static void info_interrupts(struct info *info)
 {
 	const struct madt_ioapic *ioapic;
 	const struct madt_override *override;
-	for (; info->ioapics < 16 && (ioapic = madt_entry(MADT_IOAPIC, info->ioapics)); info->ioapics++) {
-		info->ioapic[info->ioapics].id = ioapic->id;
-		info->ioapic[info->ioapics].address = ioapic->address;
-		info->ioapic[info->ioapics].first_gsi = ioapic->first_gsi;
+	uint32_t i;
+	for (i = 0; i < 16 && (ioapic = madt_entry(MADT_IOAPIC, i)); i++) {
+		info->ioapic[i].id = ioapic->id;
+		info->ioapic[i].address = ioapic->address;
+		info->ioapic[i].first_gsi = ioapic->first_gsi;
 	}
-	for (; info->overrides < 32 && (override = madt_entry(MADT_OVERRIDE, info->overrides)); info->overrides++)
-		memcpy(info->override[info->overrides], &override->bus, 8);
-	info->lapic = msr_read(0x1B) & 0xFFFFFFFFFF000;
+	info->ioapics = i;
+	for (i = 0; i < 32 && (override = madt_entry(MADT_OVERRIDE, i)); i++)
+		info->override[i] = *(const uint64_t *)&override->bus;
+	info->overrides = i;
+	info->lapic = LAPIC_PHYS;
 }
 
 static void info_firmware(struct info *info)
 {
 	const struct acpi_header *mcfg = acpi_table("MCFG", 0);
-	uint64_t hpet = acpi_field("HPET", 44, 8);
+	volatile uint32_t *hpet;
+	uint64_t hpet_hz = time_hpet(&hpet);
 	info->rsdp = boot.rsdp;
 	info->ram_mib = memory.ram_mib;
-	if (hpet && mem_map_device(hpet, PAGE)) {
-		const volatile uint32_t *capabilities = (const volatile uint32_t *)hpet;
-		info->hpet = hpet;
-		info->hpet_hz = 1000000000000000ul / max_u64(capabilities[1], 1);
+	if (hpet_hz) {
+		info->hpet = (uintptr_t)hpet;
+		info->hpet_hz = hpet_hz;
 		info->hpet_tick = acpi_field("HPET", 52, 4) >> 8;
-		info->hpet_counters = (capabilities[0] >> 8 & 31) + 1;
+		info->hpet_counters = (*hpet >> 8 & 31) + 1;
 	}
 	if (mcfg && mcfg->length >= 44) {
 		info->segments = min_u64((mcfg->length - 44) / 16, 32);
@@ -113,9 +116,8 @@ static void info_firmware(struct info *info)
 
 static void bus_table(void)
 {
-	const struct device *dev;
-	uint8_t *at = (uint8_t *)BUS_TABLE;
-	for (uint32_t i = 0; (dev = registry_device(i)) && i < BUS_ENTRIES; i++) {
+	uint8_t *at = (uint8_t *)BUS_TABLE, *end = at + 16 * BUS_ENTRIES;
+	for (const struct device *dev = registry_device(0); dev && at < end; dev = dev->next) {
 		if (dev->kind != DEVICE_PCI && dev->kind != DEVICE_PCIE)
 			continue;
 		*(uint32_t *)at = dev->address << 16;

@@ -29,32 +29,33 @@ struct range {
 };
 struct memory_state {
 	struct range free[BOOT_MAP_MAX];	// RAM that nobody uses, sorted, page-aligned; empty once the program has it
-	uint32_t free_count;
+	struct range *free_end;
 	uint32_t ram_mib;
 	uint64_t program_bytes;
 	uint64_t program_free;			// first byte behind the program
 	struct extent {				// program memory, virtual order
-		uint64_t virt, phys, end;	// end: virtual
+		uint64_t virt, end;
+		uint64_t offset;		// from virtual to physical addresses
 	} extents[64];
 	uint32_t extent_count;
 	uint32_t kernel_kib, driver_kib;
 };
 extern struct memory_state memory;
 
-#define MAP_WRITE 2u
+#define MAP_READ 1u			// present
+#define MAP_WRITE 3u
 #define MAP_WC 8u			// PWT, which the PAT makes write-combining
 #define MAP_UC 0x18u			// PCD, PWT
-#define MAP_EXEC 0x200u			// these two are bits that the CPU ignores
-#define MAP_READ 0x400u			// no other right
+#define MAP_EXEC 0x200u			// beside one of these; a bit that the CPU ignores
 
 int memory_init(void);				// reads boot.map; E_NOMEM with a sentence
-void memory_remove(uint64_t base, uint64_t end);	// no longer free
+void memory_remove(uint64_t base, uint64_t end);	// no longer free, whole pages
 void page_init(void);				// the kernel's own page tables
 bool page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t flags);
 void page_unmap(uint64_t virt, uint64_t bytes);
 uint64_t page_lookup(uint64_t virt, uint64_t *bytes);	// and bytes to the end of its page; 0: none
 void page_program(uint32_t flags);		// gives all that is free to program memory
-extern uint64_t page_root;
+extern uint64_t page_root[];
 
 void *must_alloc(size_t bytes, size_t align);	// or panic
 void heap_add(uint64_t base, uint64_t end);
@@ -67,6 +68,7 @@ struct trap {	// what entry.S pushes
 };
 void irq_init(void);
 void ioapic_init(void);
+#define LAPIC_PHYS 0xFEE00000u			// nobody moves it: messages of devices go there, too
 void apic_enable(void);				// on each core
 uint32_t apic_self(void);			// id of the calling core
 void apic_eoi(void);
@@ -106,7 +108,7 @@ _Static_assert(sizeof(struct tss) == 104, "TSS");
 struct timer_user {
 	ingot_callback fn;
 	void *arg;
-	uint64_t period, next;	// ns
+	uint64_t period, next;	// ns; next is 0 if there is none
 };
 
 struct cpu {
@@ -130,7 +132,7 @@ extern uint32_t smp_cores;	// that run
 extern uint32_t smp_busy;	// that have work, the boot core counted
 extern uint32_t cpu_xsave;	// XSAVE is on
 struct cpu *smp_cpu(void);	// of the calling core
-void cpu_paging(uint64_t root);	// control registers
+void cpu_paging(const uint64_t *root);	// control registers
 void cpu_setup(struct cpu *cpu, uint32_t stack);	// descriptor tables
 void cpu_prepare(void);		// memory for all cores
 void smp_list(void);
@@ -173,6 +175,7 @@ extern struct acpi_fadt fadt;	// zeroes where the table is shorter, or isn't the
 void acpi_init(void);
 void time_init(void);
 uint32_t time_khz(void);	// of the time-stamp counter
+uint64_t time_hpet(volatile uint32_t **hpet);	// its registers, frequency in Hz; 0: there is none
 void timer_wake(bool on);	// boot core: a tick every 10 ms while input waits
 void timer_tick(void *arg);
 int timer_set(uint64_t period_us, ingot_callback fn, void *arg);
@@ -191,6 +194,7 @@ void power_reboot(void);
 void console_unlock(void);	// panic: the holder of the lock will not come back
 uint32_t trap_vector(const struct trap *trap);
 int callback_key(ingot_callback fn, void *arg);
+void sys_delay(uint64_t us);
 void key_check(void);
 uint8_t program_input(void);
 size_t log_read(uint64_t from, char *to, size_t bytes, uint64_t *next);

@@ -2,8 +2,7 @@
 #include "core.h"
 
 #define MSR_PAT 0x277
-#define PAT_LOW 0x00070106	// 0 WB, 1 WC, 2 UC-, 3 UC, then the power-up values
-#define PAT_HIGH 0x00070406
+#define PAT 0x00070106		// WB, WC, UC-, UC; twice, so that bit 7 of an entry means nothing for a page of 4 KiB
 #define CR0 0x80010033ul	// PG, WP, NE, ET, MP, PE: caches on, vector unit on
 #define CR4 0x620ul		// PAE, OSFXSR, OSXMMEXCPT
 #define CR4_OSXSAVE 0x40000u
@@ -47,10 +46,10 @@ uint32_t smp_count(void)
 }
 
 // Before a page table that uses them: no-execute pages, and the page attributes.  Then XSAVE (Intel SDM vol. 1, 13.2).
-void cpu_paging(uint64_t root)
+void cpu_paging(const uint64_t *root)
 {
 	uint32_t cr4_xsave = cpu_id(1, 0).ecx >> 8 & CR4_OSXSAVE;
-	__asm__ volatile("wrmsr" :: "c"(MSR_PAT), "a"(PAT_LOW), "d"(PAT_HIGH));
+	__asm__ volatile("wrmsr" :: "c"(MSR_PAT), "a"(PAT), "d"(PAT));
 	__asm__ volatile("mov $0xC0000080, %%ecx; rdmsr; or $8, %%ah; wrmsr" ::: "eax", "ecx", "edx");	// EFER.NXE
 	__asm__ volatile("mov %0, %%cr4; mov %1, %%cr3; mov %2, %%cr0"
 			 :: "r"(CR4 | cr4_xsave), "r"(root), "r"(CR0) : "memory");

@@ -262,8 +262,14 @@ b_system:			// RCX = function, RAX and RDX = arguments -> RAX
 	ja 1f
 	jmp *system_table(,%rcx,8)
 
-// What most numbers go through: fn(RAX, RDX, RCX) in C, result in RAX.
-	.global system_c
+// What most numbers go through: fn(RAX, RDX, RCX) in C, result in RAX; with those that have none, RAX stays as it is.
+	.global system_c, system_c_void
+system_c_void:
+	push %rax
+	call system_c
+	pop %rax
+	ret
+
 system_c:
 	push %rcx
 	push %rdi
@@ -329,20 +335,20 @@ system_tsc:
 	.balign 4
 	.global page_fixed, page_fixed_end
 page_fixed:			// core/page.c: from, to, rights (MAP_* of core/core.h); page 0 stays out
-	.long 0x1000, 0xA0000, 2
-	.long 0xA0000, 0xC0000, 0x1A
-	.long 0xC0000, 0x100000, 0x400
-	.long 0x100000, 0x200000, 2
-	.long __text_start, __text_end, 0x200
-	.long __rodata_start, __rodata_end, 0x400
-	.long 0x1E0000, 0x1F0000, 0x202
+	.long 0x1000, 0xA0000, 3
+	.long 0xA0000, 0xC0000, 0x1B
+	.long 0xC0000, 0x100000, 1
+	.long 0x100000, 0x200000, 3
+	.long __text_start, __text_end, 0x201
+	.long __rodata_start, __rodata_end, 1
+	.long 0x1E0000, 0x1F0000, 0x203
 page_fixed_end:
 
 	.macro function number, name
 	.byte \number
-	.long \name
+	.word \name - 0x100000
 	.endm
-	.global system_functions, system_functions_c, system_functions_end
+	.global system_functions, system_functions_c, system_functions_void, system_functions_end
 system_functions:		// core/syscall.c: these have the register interface's own conventions,
 	function 0x11, system_cores
 	function 0x12, system_smp_set
@@ -361,18 +367,19 @@ system_functions_c:		// and these C's
 	function 0x23, sys_screen
 	function 0x24, sys_screen
 	function 0x30, sys_net_status
-	function 0x31, sys_net_config
 	function 0x50, sys_bus_read
+	function 0x53, sys_output_get
+system_functions_void:		// these return nothing
+	function 0x31, sys_net_config
 	function 0x51, sys_bus_write
 	function 0x52, sys_output_set
-	function 0x53, sys_output_get
 	function 0x60, sys_on_timer
 	function 0x61, sys_on_receive
-	function 0x62, sys_on_key
+	function 0x62, callback_key	// what RDX has is nobody's argument
 	function 0x70, sys_dump_memory
 	function 0x71, sys_dump_rax
 	function 0x72, sys_delay
-	function 0x7D, sys_reset
+	function 0x7D, smp_reset
 	function 0x7E, power_reboot
 	function 0x7F, power_off
 system_functions_end:

@@ -9,32 +9,32 @@ struct chunk {
 	uint64_t bytes;
 };
 
-static struct chunk *chunks;
+static struct chunk first;	// of no bytes, before all others
 static struct lock heap_lock;
 uint32_t heap_used;
+
+static __attribute__((noinline)) void join(struct chunk *chunk)
+{
+	const struct chunk *after = chunk->next;
+	if ((char *)chunk + chunk->bytes == (const char *)after) {
+		chunk->bytes += after->bytes;
+		chunk->next = after->next;
+	}
+}
 
 // Puts a free range into the list and joins it with its neighbours.
 static void give(uint64_t base, uint64_t bytes)
 {
-	struct chunk *chunk = (struct chunk *)base, *before = NULL, *after = chunks;
-	while (after && after < chunk) {
+	struct chunk *chunk = (struct chunk *)base, *before = &first, *after;
+	if (!bytes)
+		return;
+	while ((after = before->next) && after < chunk)
 		before = after;
-		after = after->next;
-	}
 	chunk->bytes = bytes;
 	chunk->next = after;
-	if (after && base + bytes == (uint64_t)after) {
-		chunk->bytes += after->bytes;
-		chunk->next = after->next;
-	}
-	if (before && (uint64_t)before + before->bytes == base) {
-		before->bytes += chunk->bytes;
-		before->next = chunk->next;
-	} else if (before) {
-		before->next = chunk;
-	} else {
-		chunks = chunk;
-	}
+	before->next = chunk;
+	join(chunk);
+	join(before);
 }
 
 void heap_add(uint64_t base, uint64_t end)
@@ -44,16 +44,14 @@ void heap_add(uint64_t base, uint64_t end)
 
 static void *take(size_t bytes, size_t align)
 {
-	for (struct chunk **link = &chunks, *chunk; (chunk = *link); link = &chunk->next) {
+	for (struct chunk *before = &first, *chunk; (chunk = before->next); before = chunk) {
 		uint64_t base = (uint64_t)chunk, end = base + chunk->bytes;
-		uint64_t found = ALIGN_UP(base, align);
-		if (found + bytes > end)
+		uint64_t found = ALIGN_UP(base, align), behind = found + bytes;
+		if (behind > end)
 			continue;
-		*link = chunk->next;
-		if (found > base)
-			give(base, found - base);
-		if (found + bytes < end)
-			give(found + bytes, end - found - bytes);
+		before->next = chunk->next;
+		give(base, found - base);
+		give(behind, end - behind);
 		return (void *)found;
 	}
 	return NULL;
@@ -62,9 +60,8 @@ static void *take(size_t bytes, size_t align)
 // Until the program has all that is free: more RAM from the top of the highest range below 4 GiB.
 static int grow(size_t bytes)
 {
-	for (uint32_t i = memory.free_count; i--;) {
-		struct range *range = &memory.free[i];
-		uint64_t end = min_u64(range->end, 1ul << 32);
+	for (const struct range *range = memory.free_end; range > memory.free;) {
+		uint64_t end = min_u64((--range)->end, 1ul << 32);
 		if (end < range->base + bytes)
 			continue;
 		memory_remove(end - bytes, end);
@@ -85,10 +82,9 @@ void *mem_alloc(size_t bytes, size_t align)
 	lock_take(&heap_lock);
 	void *memory;
 	uint64_t step = GROW;
-	while (!(memory = take(bytes, align)) && step) {
+	while (!(memory = take(bytes, align)) && step >= PAGE)
 		if (grow(ALIGN_UP(bytes + align, step)) != E_OK)
-			step = step == GROW ? PAGE : 0;	// the last try is for as little as will do
-	}
+			step /= GROW / PAGE;	// the second try is for as little as will do
 	if (memory)
 		heap_used += bytes;
 	lock_drop(&heap_lock);

@@ -1,9 +1,9 @@
 // The log: formats, keeps the last bytes in a ring, and writes to every console.
 #include "core.h"
 #include <console.h>
-#include <stdarg.h>
 
 #define RING 8192u
+#define WIDEST 24	// number
 
 static char ring[RING];
 static uint64_t logged;		// bytes ever
@@ -57,27 +57,17 @@ struct out {
 	char text[120];
 };
 
-static void put(struct out *out, char character)
+static __attribute__((noinline)) void put(struct out *out, char character)
 {
 	if (out->len < sizeof(out->text))
 		out->text[out->len++] = character;
 }
 
-// `zero` stands for a digit where nothing is left of the number.
-static void put_number(struct out *out, uint64_t value, uint32_t base, int width, char pad, char zero)
-{
-	char digit = value % base;
-	if (value >= base || width > 1)
-		put_number(out, value / base, base, width - 1, pad, pad);
-	put(out, !value ? zero : digit < 10 ? '0' + digit : 'a' - 10 + digit);
-}
-
-void log(const char *format, ...)
+void log_list(const char *format, const uint64_t *args) __attribute__((used));
+void log_list(const char *format, const uint64_t *args)
 {
 	struct out out;
-	va_list args;
 	out.len = 0;
-	va_start(args, format);
 	for (char character; (character = *format++);) {
 		if (character != '%') {
 			put(&out, character);
@@ -87,21 +77,33 @@ void log(const char *format, ...)
 		int width = 0;
 		while ((uint8_t)((character = *format++) - '0') < 10)
 			width = width * 10 + character - '0';
-		uint64_t value = va_arg(args, uint64_t);	// every argument has a slot of 8 bytes
-		if (character == 'l')
-			character = *format++;
-		else if (character != 's')
-			value = (uint32_t)value;
-		if (character == 's')
-			for (const char *text = (const char *)value; *text;)
-				put(&out, *text++);
-		else if (character == 'c')
-			put(&out, value);
-		else
-			put_number(&out, value, character == 'x' ? 16 : 10, width, pad, '0');
+		uint64_t value = *args++;
+		char digits[WIDEST + 1], *end = digits + WIDEST, *text = end;
+		*end = 0;
+		if (character == 's') {
+			text = (char *)value;
+		} else if (character == 'c') {
+			*--text = value;
+		} else {
+			if (character == 'l')
+				character = *format++;
+			else
+				value = (uint32_t)value;
+			uint32_t base = character == 'x' ? 16 : 10;
+			do
+				*--text = "0123456789abcdef"[value % base];
+			while (value /= base);
+			while (end - text < width)
+				*--text = pad;
+		}
+		while (*text)
+			put(&out, *text++);
 	}
-	va_end(args);
 	for (uint32_t i = 0; i < out.len; i++)
 		ring[logged++ % RING] = out.text[i];
 	console_write(out.text, out.len);
 }
+
+// Puts the arguments in a row: each has a slot of 8 bytes, in registers and then on the stack (System V ABI, 3.2.3).
+__asm__(".text; .global log; log: pop %rax; push %r9; push %r8; push %rcx; push %rdx; push %rsi; mov %rsp, %rsi;"
+	"push %rax; call log_list; pop %rax; add $40, %rsp; jmp *%rax");

@@ -1,33 +1,31 @@
 // The order of the boot.  Every stage says what it found; whoever sees it stop knows where.
 #include "core.h"
 #include <driver.h>
-#include <framebuffer.h>
 
 extern char __low_end[], __bss_end[];
 extern uint64_t native_pointer;
 
 struct boot_info boot;
 uint64_t boot_tsc;
-struct framebuffer boot_framebuffer;
 
 // What the loader hands over lies in memory that is about to be used otherwise.
 static void take_over(const void *info)
 {
-	if (CONFIG_ON(BOOT_PVH) && *(const uint32_t *)info == PVH_MAGIC)
+	if (CONFIG_ON(BOOT_PVH) && *(const uint32_t *)info == PVH_MAGIC) {
 		pvh_convert(info, &boot);
-	else
+	} else {
 		memcpy(&boot, info, sizeof(boot));
+		if (boot.magic != BOOT_INFO_MAGIC || boot.version != BOOT_INFO_VERSION)
+			panic("the loader is of another version");
+	}
 	if (!boot.tsc_start)
 		boot.tsc_start = boot_tsc;
-	boot_framebuffer = (struct framebuffer){ boot.framebuffer, boot.width, boot.height, boot.pitch, boot.bits };
 	acpi_find();
 }
 
 // Fixed words of the register interface, the payload and the early stack are left out (docs/abi.md).
 static void memory_start(void)
 {
-	if (boot.magic != BOOT_INFO_MAGIC || boot.version != BOOT_INFO_VERSION)
-		panic("the loader is of another version");
 	heap_add((uint64_t)__low_end, 0x110000);
 	heap_add((uint64_t)__bss_end, 0x174000);
 	heap_add(0x175000, PAYLOAD_BASE);
@@ -35,7 +33,7 @@ static void memory_start(void)
 		panic("not enough memory: Ingot needs 4 MiB");
 	page_init();
 	heap_add(EARLY_STACK, KERNEL_LIMIT);	// the PVH entry's page tables are done with
-	memory_remove(ALIGN_DOWN(boot.program, PAGE), ALIGN_UP(boot.program + boot.program_bytes, PAGE));
+	memory_remove(boot.program, boot.program + boot.program_bytes);
 }
 
 static void cores_start(void)
@@ -59,9 +57,9 @@ void kernel_main(const void *info) __attribute__((noreturn));
 void kernel_main(const void *info)
 {
 	boot_tsc = cpu_tsc();
-	take_over(info);
 	registry_run(STAGE_CONSOLE);
 	log("\n" KERNEL_NAME "\n");
+	take_over(info);
 	memory_start();
 	registry_run(STAGE_SCREEN);
 	log("memory: %u MiB\n", memory.ram_mib);

@@ -18,13 +18,6 @@ static int read_key(void)
 	return program_input();
 }
 
-static void delay(uint64_t us)
-{
-	uint64_t deadline = time_ns() + us * 1000;
-	while (!time_passed(deadline))
-		;
-}
-
 // A program that was built with an older, shorter structure gets just that much.
 int give_info(void *out, const void *all, uint32_t bytes)
 {
@@ -105,7 +98,7 @@ static int get_screen(struct ingot_screen *out)
 #define BLK(function, without) (CONFIG_ON(STORAGE) ? (void *)(function) : (without))
 struct ingot_api native = {
 	.version = INGOT_API_VERSION, .size = sizeof(native), .kernel = KERNEL_NAME,
-	.write = console_write, .read = read_key, .time_ns = time_ns, .delay_us = delay,
+	.write = console_write, .read = read_key, .time_ns = time_ns, .delay_us = sys_delay,
 	.memory = get_memory, .phys = mem_phys,
 	.core_count = smp_count, .core_self = smp_self, .core_start = smp_start, .core_busy = core_busy,
 	.core_apic_id = core_apic_id,

@@ -3,7 +3,7 @@
 #include "core.h"
 
 #define PRESENT 1ul
-#define LARGE 0x80ul
+#define LARGE 0x80ul		// or a page of 4 KiB
 #define NO_EXECUTE (1ul << 63)
 #define ADDRESS 0x000FFFFFFFFFF000ul
 
@@ -13,7 +13,7 @@ extern const struct fixed {
 } page_fixed[], page_fixed_end[];
 
 struct memory_state memory;
-uint64_t page_root;
+uint64_t page_root[PAGE / 8] __attribute__((aligned(PAGE)));
 static uint8_t largest;		// size of the largest pages, as a power of two
 static uint64_t phys_limit;
 
@@ -22,10 +22,10 @@ static uint64_t phys_limit;
 // A range that nobody has yet.
 static void range_add(uint64_t base, uint64_t end)
 {
-	struct range *at = memory.free + memory.free_count;
+	struct range *at = memory.free_end;
 	if (base >= end || at == memory.free + ARRAY_SIZE(memory.free))
 		return;
-	memory.free_count++;
+	memory.free_end++;
 	for (; at > memory.free && at[-1].base > base; at--)
 		at[0] = at[-1];
 	at->base = base;
@@ -34,17 +34,16 @@ static void range_add(uint64_t base, uint64_t end)
 
 void memory_remove(uint64_t base, uint64_t end)
 {
-	for (struct range *at = memory.free; at < memory.free + memory.free_count;) {
+	base = ALIGN_DOWN(base, PAGE);
+	end = ALIGN_UP(end, PAGE);
+	for (struct range *at = memory.free; at < memory.free_end; at++) {
 		struct range old = *at;
-		if (base >= end || old.end <= base || old.base >= end) {	// a piece of a page is no page
-			at++;
+		if (base >= end || old.end <= base || old.base >= end)
 			continue;
-		}
-		memory.free_count--;
-		memmove(at, at + 1, (char *)(memory.free + memory.free_count) - (char *)at);
+		memmove(at, at + 1, (char *)memory.free_end-- - (char *)(at + 1));
 		range_add(old.base, base);
 		range_add(end, old.end);
-		at = memory.free;	// the list has changed under us
+		at = memory.free - 1;	// the list has changed under us
 	}
 }
 
@@ -52,24 +51,21 @@ void memory_remove(uint64_t base, uint64_t end)
 int memory_init(void)
 {
 	uint64_t total = 0xFFFFF;
+	memory.free_end = memory.free;
 	for (uint32_t other = 0; other < 2; other++)
 		for (const struct boot_range *entry = boot.map; entry < boot.map + boot.map_count; entry++) {
 			uint64_t base = entry->base, end = base + entry->bytes;
 			if ((entry->type != BOOT_RAM) != other || !entry->bytes)
 				continue;
-			if (other) {
-				memory_remove(ALIGN_DOWN(base, PAGE), ALIGN_UP(end, PAGE));
+			memory_remove(base, end);	// RAM as well: entries may overlap
+			if (other)
 				continue;
-			}
 			total += entry->bytes;
-			base = ALIGN_UP(base, PAGE);
-			end = ALIGN_DOWN(end, PAGE);
-			memory_remove(base, end);	// entries may overlap
-			range_add(base, end);
+			range_add(ALIGN_UP(base, PAGE), ALIGN_DOWN(end, PAGE));
 		}
 	memory.ram_mib = total >> 20;
 	memory_remove(0, KERNEL_LIMIT);
-	return memory.free_count ? E_OK : E_NOMEM;
+	return memory.free_end > memory.free ? E_OK : E_NOMEM;
 }
 
 // ---- Page tables ------------------------------------------------------------------------------------------------
@@ -82,22 +78,23 @@ static bool split(uint64_t *entry, uint32_t shift)
 	if (!table)
 		return false;
 	*entry = (uint64_t)table | MAP_WRITE | PRESENT;
-	if (shift == 21)
-		old &= ~LARGE;
 	for (uint32_t i = 0; old & PRESENT && i < 512; i++, old += 1ul << (shift - 9))
 		table[i] = old;
 	return true;
 }
 
-// Pages as large as the alignment of both addresses allows; `flags` 0 takes the range away.  False: no memory left.
+// The pages that the range touches, as large as the alignment of both addresses allows; `flags` 0 takes it away.
+// False: no memory left.
 bool page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t flags)
 {
-	uint64_t end = virt + bytes, size, leaf = phys | flags | PRESENT;
+	uint64_t end = virt + bytes, size, leaf = ALIGN_DOWN(phys, PAGE) | flags | LARGE;
+	virt = ALIGN_DOWN(virt, PAGE);
 	if (!(flags & MAP_EXEC))
 		leaf |= NO_EXECUTE;
 	for (; virt < end; virt += size, leaf += size) {
-		uint64_t *entry = (uint64_t *)page_root;
+		uint64_t *entry = page_root;
 		uint32_t shift = 48;
+		__asm__("" : "+r"(shift));	// or the first round is there twice
 		for (;;) {
 			shift -= 9;
 			size = 1ul << shift;
@@ -112,7 +109,7 @@ bool page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t flags)
 			}
 			entry = (uint64_t *)(uint64_t)((uint32_t)*entry & ~0xFFFu);	// tables lie below 4 GiB
 		}
-		*entry = !flags ? 0 : shift == 12 ? leaf : leaf | LARGE;
+		*entry = leaf;
 	}
 	__asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" ::: "rax", "memory");
 	return true;
@@ -125,7 +122,7 @@ void page_unmap(uint64_t virt, uint64_t bytes)
 
 uint64_t page_lookup(uint64_t virt, uint64_t *bytes)
 {
-	const uint64_t *entry = (const uint64_t *)page_root;
+	const uint64_t *entry = page_root;
 	*bytes = 0;
 	if (((int64_t)virt >> 47) + 1ul > 1)	// not canonical
 		return 0;
@@ -133,7 +130,7 @@ uint64_t page_lookup(uint64_t virt, uint64_t *bytes)
 		uint64_t found = entry[virt >> shift & 511], inside = virt & ((1ul << shift) - 1);
 		if (!(found & PRESENT))
 			return 0;
-		if (shift == 12 || found & LARGE) {
+		if (found & LARGE) {
 			*bytes = (1ul << shift) - inside;
 			return (found & ADDRESS) + inside;
 		}
@@ -161,21 +158,19 @@ void page_init(void)
 {
 	largest = cpu_id(0x80000001, 0).edx >> 26 & 1 ? 30 : 21;
 	phys_limit = 1ul << (cpu_id(0x80000008, 0).eax & 0xFF);
-	page_root = (uint64_t)must_alloc(PAGE, PAGE);
 	for (const struct fixed *fixed = page_fixed; fixed < page_fixed_end; fixed++)
 		must_map(fixed->base, fixed->base, fixed->end, fixed->flags);
-	for (const struct range *range = memory.free; range < memory.free + memory.free_count; range++)
+	for (const struct range *range = memory.free; range < memory.free_end; range++)
 		must_map(range->base, range->base, range->end, MAP_WRITE);
 	// A hypervisor may have put the module into what its firmware calls reserved.
-	must_map(ALIGN_DOWN(boot.program, PAGE), ALIGN_DOWN(boot.program, PAGE),
-		 ALIGN_UP(boot.program + boot.program_bytes, PAGE), MAP_WRITE);
+	must_map(boot.program, boot.program, boot.program + boot.program_bytes, MAP_WRITE);
 	cpu_paging(page_root);
 }
 
 static void *map_device(uint64_t phys, uint64_t bytes, uint32_t cache)
 {
-	uint64_t base = ALIGN_DOWN(phys, PAGE), end = ALIGN_UP(phys + bytes, PAGE);
-	if (end <= base || end > phys_limit || !page_map(base, base, end - base, cache | MAP_WRITE))
+	uint64_t end = phys + bytes;
+	if (end <= phys || end > phys_limit || !page_map(phys, phys, bytes, cache | MAP_WRITE))
 		return NULL;
 	return (void *)phys;
 }
@@ -196,14 +191,14 @@ static void extent_add(uint64_t phys, uint64_t bytes)
 {
 	uint64_t virt = PROGRAM_BASE + memory.program_bytes;
 	struct extent *next = memory.extents + memory.extent_count;
-	if (memory.extent_count && next[-1].phys + (virt - next[-1].virt) == phys) {
+	if (memory.extent_count && next[-1].offset == phys - virt) {
 		next--;
 	} else if (next == memory.extents + ARRAY_SIZE(memory.extents)) {
 		return;
 	} else {
 		memory.extent_count++;
 		next->virt = virt;
-		next->phys = phys;
+		next->offset = phys - virt;
 	}
 	memory.program_bytes += bytes;
 	next->end = virt + bytes;
@@ -213,20 +208,20 @@ static void extent_add(uint64_t phys, uint64_t bytes)
 // as coarse as it can be.  Page tables come out of what is free as well: room for all of them is set aside first.
 void page_program(uint32_t flags)
 {
-	uint64_t tables = (4 + 3 * memory.free_count + (memory.ram_mib >> 10)) * PAGE;
+	uint64_t tables = (4 + 3 * (memory.free_end - memory.free) + (memory.ram_mib >> 10)) * PAGE;
 	mem_free(mem_alloc(tables, PAGE), tables);	// the heap grows if it must, and keeps what it got
 	for (uint32_t shift = largest; shift >= 12; shift -= 9)
-		for (uint32_t i = 0; i < memory.free_count; i++) {
+		for (const struct range *range = memory.free; range < memory.free_end; range++) {
 			uint64_t bytes = 1ul << shift;
-			uint64_t base = ALIGN_UP(memory.free[i].base, bytes), end = ALIGN_DOWN(memory.free[i].end, bytes);
+			uint64_t base = ALIGN_UP(range->base, bytes), end = ALIGN_DOWN(range->end, bytes);
 			if (base >= end)
 				continue;
 			extent_add(base, end - base);
 			memory_remove(base, end);
-			i = -1;
+			range = memory.free - 1;
 		}
 	for (const struct extent *extent = memory.extents; extent < memory.extents + memory.extent_count; extent++)
-		must_map(extent->virt, extent->phys, extent->end, flags);
+		must_map(extent->virt, extent->virt + extent->offset, extent->end, flags);
 }
 
 HOT uint64_t mem_phys(const void *ptr, size_t len, size_t *run)
@@ -236,7 +231,7 @@ HOT uint64_t mem_phys(const void *ptr, size_t len, size_t *run)
 		for (const struct extent *extent = memory.extents; extent < memory.extents + memory.extent_count; extent++)
 			if (virt >= extent->virt && virt < extent->end) {
 				*run = min_u64(len, extent->end - virt);
-				return extent->phys + (virt - extent->virt);
+				return virt + extent->offset;
 			}
 	uint64_t phys = page_lookup(virt, &bytes);
 	*run = min_u64(len, bytes);

@@ -21,7 +21,7 @@ struct segment {
 	uint64_t offset, virt, phys, file_bytes, bytes, align;
 };
 enum { SEGMENT_LOAD = 1, SEGMENT_NOTE = 4, SEGMENT_X = 1, SEGMENT_W = 2 };
-_Static_assert(SEGMENT_W == MAP_WRITE, "segment_protect");
+_Static_assert((SEGMENT_W | MAP_READ) == MAP_WRITE, "segment_protect");
 
 static uint64_t entry;
 static bool is_elf;
@@ -87,13 +87,19 @@ static const char *elf_load(const struct elf *elf, uint64_t bytes)
 	return NULL;
 }
 
-static const char *flat_load(const void *file, uint64_t bytes, uint64_t base, uint64_t room)
+static const char *flat_load(const void *file, uint64_t bytes)
 {
+	uint64_t room = PAYLOAD_BYTES;
+	entry = PAYLOAD_BASE;
+	if (boot.program_kind == BOOT_PROGRAM) {
+		room = memory.program_bytes;
+		entry = PROGRAM_BASE;
+		memory.program_free += ALIGN_UP(bytes, PAGE);
+	}
 	if (bytes > room)
 		return "it does not fit into memory";
-	memcpy((void *)base, file, bytes);
-	memset((void *)(base + bytes), 0, min_u64(room - bytes, base == PAYLOAD_BASE ? room : CLEARED));
-	entry = base;
+	memcpy((void *)entry, file, bytes);
+	memset((void *)(entry + bytes), 0, min_u64(room - bytes, CLEARED));	// all of a payload's room
 	return NULL;
 }
 
@@ -102,23 +108,17 @@ void program_init(void)
 {
 	const struct elf *elf = (const struct elf *)boot.program;
 	bool has_magic = CONFIG_ON(CORE_NATIVE) && boot.program_kind == BOOT_PROGRAM && elf->magic == ELF_MAGIC;
-	const char *error;
+	const char *error = "none";
 	page_program(has_magic ? MAP_WRITE : MAP_WRITE | MAP_EXEC);
 	memory.program_free = PROGRAM_BASE;
-	if (!boot.program_kind)
-		error = "none";
-	else if (has_magic)
+	if (has_magic)
 		error = elf_load(elf, boot.program_bytes);
-	else if (boot.program_kind == BOOT_PAYLOAD)
-		error = flat_load(elf, boot.program_bytes, PAYLOAD_BASE, PAYLOAD_BYTES);
-	else
-		error = flat_load(elf, boot.program_bytes, PROGRAM_BASE, memory.program_bytes);
+	else if (boot.program_kind)
+		error = flat_load(elf, boot.program_bytes);
 	if (error) {
 		log("program: %s\n", error);
 		halt();
 	}
-	if (boot.program_kind == BOOT_PROGRAM && !has_magic)
-		memory.program_free += ALIGN_UP(boot.program_bytes, PAGE);
 }
 
 void program_run(void)

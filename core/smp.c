@@ -4,7 +4,6 @@
 
 #define TRAMPOLINE 0x8000ul
 #define TRAMPOLINE_BYTES 112	// at most
-#define TRAMPOLINE_ROOT 2	// where it has the address of the page tables
 #define INIT_US 10u
 #define START_US 200u		// between the start-up IPIs
 #define ONLINE_US 200000u	// a core that has not come by then is given up
@@ -102,8 +101,7 @@ void smp_list(void)
 void smp_init(void)
 {
 	memcpy((void *)TRAMPOLINE, trampoline, TRAMPOLINE_BYTES);
-	*(uint32_t *)(TRAMPOLINE + TRAMPOLINE_ROOT) = page_root;
-	page_map(TRAMPOLINE, TRAMPOLINE, PAGE, MAP_EXEC);
+	page_map(TRAMPOLINE, TRAMPOLINE, PAGE, MAP_READ | MAP_EXEC);
 	mwait = (cpu_id(1, 0).ecx & 0x80000008) == 8;	// there, and no hypervisor, to which it would be an exit
 	start(IPI_INIT, INIT_US);
 	start(IPI_START | TRAMPOLINE >> 12, START_US);
@@ -148,7 +146,7 @@ int smp_start(uint32_t core, void (*fn)(void *arg), void *arg)
 static void idle_again(void)
 {
 	struct cpu *cpu = smp_cpu();
-	cpu->timer.fn = NULL;
+	cpu->timer.next = 0;
 	idle(cpu);
 }
 

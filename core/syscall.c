@@ -74,7 +74,7 @@ int callback_key(ingot_callback fn, void *arg)
 	return E_OK;
 }
 
-// ---- b_system: fn(RAX, RDX, number) -> RAX; those that return nothing give RAX back ------------------------------
+// ---- b_system: fn(RAX, RDX, number) -> RAX -----------------------------------------------------------------------
 
 // Entry.S names them in its table.
 uint64_t sys_memory(void) __attribute__((used));
@@ -82,18 +82,15 @@ uint64_t sys_core_id(void) __attribute__((used));
 uint64_t sys_core_get(void) __attribute__((used));
 uint64_t sys_screen(uint64_t rax, uint64_t rdx, uint32_t number) __attribute__((used));
 uint64_t sys_net_status(uint64_t rax, uint64_t net) __attribute__((used));
-uint64_t sys_net_config(uint64_t memory, uint64_t net) __attribute__((used));
+void sys_net_config(uint64_t memory, uint64_t net) __attribute__((used));
 uint64_t sys_bus_read(uint64_t rax, uint64_t address) __attribute__((used));
-uint64_t sys_bus_write(uint64_t value, uint64_t address) __attribute__((used));
-uint64_t sys_output_set(uint64_t routine) __attribute__((used));
+void sys_bus_write(uint64_t value, uint64_t address) __attribute__((used));
+void sys_output_set(uint64_t routine) __attribute__((used));
 uint64_t sys_output_get(void) __attribute__((used));
-uint64_t sys_on_timer(uint64_t routine, uint64_t period_us) __attribute__((used));
-uint64_t sys_on_receive(uint64_t routine, uint64_t net) __attribute__((used));
-uint64_t sys_on_key(uint64_t routine) __attribute__((used));
-uint64_t sys_dump_memory(uint64_t address, uint64_t bytes) __attribute__((used));
-uint64_t sys_dump_rax(uint64_t value) __attribute__((used));
-uint64_t sys_delay(uint64_t us) __attribute__((used));
-uint64_t sys_reset(uint64_t rax) __attribute__((used));
+void sys_on_timer(uint64_t routine, uint64_t period_us) __attribute__((used));
+void sys_on_receive(uint64_t routine, uint64_t net) __attribute__((used));
+void sys_dump_memory(uint64_t address, uint64_t bytes) __attribute__((used));
+void sys_dump_rax(uint64_t value) __attribute__((used));
 
 uint64_t sys_memory(void)
 {
@@ -113,10 +110,10 @@ uint64_t sys_core_get(void)
 
 uint64_t sys_screen(uint64_t rax, uint64_t rdx, uint32_t number)
 {
-	const uint32_t values[] = { boot.width, boot.height, boot.pitch, boot.bits };
+	const uint32_t *values = &boot.width;		// height, pitch and bits follow
 	(void)rax;
 	(void)rdx;
-	return !boot.framebuffer ? 0 : number == 0x20 ? boot.framebuffer : values[number - 0x21];
+	return !boot.framebuffer || number == 0x20 ? boot.framebuffer : values[number - 0x21];
 }
 
 uint64_t sys_net_status(uint64_t rax, uint64_t net)
@@ -125,10 +122,9 @@ uint64_t sys_net_status(uint64_t rax, uint64_t net)
 	return classic.net_status(net & 0xFF);
 }
 
-uint64_t sys_net_config(uint64_t memory, uint64_t net)
+void sys_net_config(uint64_t memory, uint64_t net)
 {
 	classic.net_config(net & 0xFF, (void *)memory);
-	return memory;
 }
 
 uint64_t sys_bus_read(uint64_t rax, uint64_t address)
@@ -137,15 +133,14 @@ uint64_t sys_bus_read(uint64_t rax, uint64_t address)
 	return classic.bus(address, false, 0);
 }
 
-uint64_t sys_bus_write(uint64_t value, uint64_t address)
+void sys_bus_write(uint64_t value, uint64_t address)
 {
 	classic.bus(address, true, value);
-	return value;
 }
 
-uint64_t sys_output_set(uint64_t routine)
+void sys_output_set(uint64_t routine)
 {
-	return call_table[OUTPUT_ENTRY] = routine;
+	call_table[OUTPUT_ENTRY] = routine;
 }
 
 uint64_t sys_output_get(void)
@@ -153,22 +148,14 @@ uint64_t sys_output_get(void)
 	return call_table[OUTPUT_ENTRY];
 }
 
-uint64_t sys_on_timer(uint64_t routine, uint64_t period_us)
+void sys_on_timer(uint64_t routine, uint64_t period_us)
 {
 	timer_set(period_us, (ingot_callback)routine, NULL);
-	return routine;
 }
 
-uint64_t sys_on_receive(uint64_t routine, uint64_t net)
+void sys_on_receive(uint64_t routine, uint64_t net)
 {
 	classic.on_receive(net & 0xFF, (ingot_callback)routine, NULL);
-	return routine;
-}
-
-uint64_t sys_on_key(uint64_t routine)
-{
-	callback_key((ingot_callback)routine, NULL);
-	return routine;
 }
 
 // Through the call table: a program may have put its own routine there.
@@ -189,7 +176,7 @@ static void output_hex(uint64_t value, uint32_t digits, char end)
 	output(text, digits + 1);
 }
 
-uint64_t sys_dump_memory(uint64_t address, uint64_t bytes)
+void sys_dump_memory(uint64_t address, uint64_t bytes)
 {
 	const uint8_t *at = (const uint8_t *)address;
 	for (uint64_t i = 0; i < bytes; i++) {
@@ -201,39 +188,29 @@ uint64_t sys_dump_memory(uint64_t address, uint64_t bytes)
 		output_hex(at[i], 2, ' ');
 	}
 	output("\n", 1);
-	return address;
 }
 
-uint64_t sys_dump_rax(uint64_t value)
+void sys_dump_rax(uint64_t value)
 {
 	output_hex(value, 16, ' ');
-	return value;
 }
 
-uint64_t sys_delay(uint64_t us)
+void sys_delay(uint64_t us)
 {
-	uint64_t left = us;
-	for (; left > 1000000; left -= 1000000)
-		time_delay_us(1000000);
-	time_delay_us(left);
-	return us;
-}
-
-uint64_t sys_reset(uint64_t rax)
-{
-	smp_reset();
-	return rax;
+	uint64_t deadline = time_ns() + us * 1000;
+	while (!time_passed(deadline))
+		;
 }
 
 // ---- The table --------------------------------------------------------------------------------------------------
 
-void system_c(void), system_nothing(void);
+void system_c(void), system_c_void(void), system_nothing(void);
 
-// Number and address of each, in entry.S.
+// Number of each, and address in the kernel's image, in entry.S.
 extern const struct function {
 	uint8_t number;
-	uint32_t address;
-} __attribute__((packed)) system_functions[], system_functions_c[], system_functions_end[];
+	uint16_t address;
+} __attribute__((packed)) system_functions[], system_functions_c[], system_functions_void[], system_functions_end[];
 
 void (*system_table[128])(void);	// entry.S jumps through this one,
 uint32_t system_c_table[128];		// and system_c calls through this one
@@ -242,8 +219,13 @@ void syscall_init(void)
 {
 	for (uint32_t i = 0; i < ARRAY_SIZE(system_table); i++)
 		system_table[i] = system_nothing;
+	void (*routine)(void) = NULL;
 	for (const struct function *fn = system_functions; fn < system_functions_end; fn++) {
-		system_c_table[fn->number] = fn->address;
-		system_table[fn->number] = fn < system_functions_c ? (void (*)(void))(uint64_t)fn->address : system_c;
+		uint32_t address = system_c_table[fn->number] = KERNEL_PHYS + fn->address;
+		if (fn == system_functions_c)
+			routine = system_c;
+		if (fn == system_functions_void)
+			routine = system_c_void;
+		system_table[fn->number] = routine ? routine : (void (*)(void))(uint64_t)address;
 	}
 }

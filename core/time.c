@@ -26,13 +26,13 @@ struct kvm_clock {	// KVM's pvclock ABI, Linux Documentation/virt/kvm/x86/msr.rs
 
 // What the processor tells (Intel SDM vol. 2, CPUID leaf 15H: crystal * numerator / denominator), or the hypervisor:
 // leaf 0x40000010 (VMware, KVM), else KVM's clock: ticks << shift, times multiplier >> 32, are nanoseconds.
-static uint64_t known_khz(void)
+static uint32_t known_khz(void)
 {
 	struct cpuid id = cpu_id(0, 0);
 	if (id.eax >= 0x15) {
 		id = cpu_id(0x15, 0);
 		if (id.eax && id.ecx)
-			return (uint64_t)id.ecx * id.ebx / id.eax / 1000;
+			return (uint64_t)id.ecx * id.ebx / (id.eax * 1000ul);
 	}
 	if (!cpu_hypervisor())
 		return 0;
@@ -44,13 +44,12 @@ static uint64_t known_khz(void)
 	}
 	if (id.ebx != 0x4B4D564B || !(cpu_id(0x40000001, 0).eax & 8))	// "KVMK...", clock source 2
 		return 0;
-	struct kvm_clock *clock = must_alloc(sizeof(*clock), 64);
-	msr_write(0x4B564D01, (uint64_t)clock | 1);
-	uint64_t khz = (1000000ul << 32) / max_u64(clock->multiplier, 1);
-	khz = clock->shift < 0 ? khz << -clock->shift : khz >> clock->shift;
+	static volatile struct kvm_clock clock __attribute__((aligned(64)));
+	msr_write(0x4B564D01, (uintptr_t)&clock | 1);
+	uint64_t khz = (1000000ul << 32) / (clock.multiplier | 1);	// whatever it says
+	int shift = clock.shift;
 	msr_write(0x4B564D01, 0);
-	kfree(clock, sizeof(*clock));
-	return khz;
+	return shift < 0 ? khz << -shift : khz >> shift;
 }
 
 // A counter of known frequency: HPET's registers, the PM timer's port, or 0 for the PIT.
@@ -67,17 +66,26 @@ static uint32_t reference_read(void)
 	return -(low | pio_read8(0x42) << 8);
 }
 
+uint64_t time_hpet(volatile uint32_t **hpet)
+{
+	uint64_t phys = acpi_field("HPET", 44, 8);	// IA-PC HPET Specification 1.0a, 3.2.4
+	*hpet = (volatile uint32_t *)phys;
+	if (!phys || !mem_map_device(phys, PAGE))
+		return 0;
+	uint32_t period = mmio_read32(*hpet + 1);	// femtoseconds, 2.3.4
+	return period ? 1000000000000000ul / period : 0;
+}
+
 // Finds one and starts it; returns its frequency in Hz, and what of its value counts.
 static uint64_t reference_start(uint32_t *mask)
 {
-	reference = acpi_field("HPET", 44, 8);		// IA-PC HPET Specification 1.0a, 3.2.4
-	if (reference && mem_map_device(reference, PAGE)) {
-		volatile uint32_t *hpet = (volatile uint32_t *)reference;
-		uint32_t period = mmio_read32(hpet + 1);	// femtoseconds, 2.3.4
+	volatile uint32_t *hpet;
+	uint64_t hz = time_hpet(&hpet);
+	if (hz) {
 		mmio_write32(hpet + 4, mmio_read32(hpet + 4) | 1);
+		reference = (uintptr_t)hpet;
 		*mask = ~0u;
-		if (period)
-			return 1000000000000000ul / period;
+		return hz;
 	}
 	reference = fadt.pm_timer;	// a.4.8.3.3: 24 or 32 bits
 	*mask = 0xFFFFFF;
@@ -93,20 +101,19 @@ static uint64_t reference_start(uint32_t *mask)
 
 // The window ends when the reference says so, or after ten million ticks; the reference is read seldom, since each
 // read is an exit on a hypervisor.
-static uint64_t measured_khz(uint32_t *window_ns)
+static uint32_t measured_khz(uint32_t *window_ns)
 {
-	uint32_t mask, passed;
+	uint32_t mask;
 	uint64_t hz = reference_start(&mask), now;
 	uint32_t start = reference_read();
 	uint64_t first = cpu_tsc();
 	do {
 		for (now = cpu_tsc(); cpu_tsc() - now < 4000;)
 			cpu_pause();
-		passed = (reference_read() - start) & mask;
+		*window_ns = ((reference_read() - start) & mask) * 1000000000ul / hz;
 		now = cpu_tsc();
-		*window_ns = passed * 1000000000ul / hz;
 	} while (*window_ns < WINDOW_NS && now - first < 10000000);
-	return passed ? (now - first) * hz / passed / 1000 : 0;
+	return *window_ns ? (now - first) * 1000000 / *window_ns : 0;
 }
 
 void time_init(void)
@@ -174,23 +181,38 @@ int mmio_wait32(const volatile void *reg, uint32_t mask, uint32_t value, uint32_
 static uint64_t wake_at;
 static struct time_alarm *alarms;	// the first one first
 
+// Times at which something is due: 0, which is never, comes last.
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a - 1 < b - 1 ? a : b;
+}
+
+static bool due(uint64_t at)
+{
+	return at - 1 < time_ns();
+}
+
 static void arm(void)
 {
 	struct cpu *cpu = smp_cpu();
-	uint64_t next = cpu->timer.fn ? cpu->timer.next : 0, now = time_ns();
-	if (!cpu->index && wake_at && (!next || wake_at < next))
-		next = wake_at;
-	if (CONFIG_ON(CORE_ALARM) && !cpu->index && alarms && (!next || alarms->at < next))
-		next = alarms->at;
+	uint64_t next = cpu->timer.next;
+	if (!cpu->index) {
+		next = sooner(next, wake_at);
+		if (CONFIG_ON(CORE_ALARM) && alarms)
+			next = sooner(next, alarms->at);
+	}
+	int64_t left = next - time_ns();
 	if (next)
-		apic_timer_arm(next > now ? next - now : 1);
+		apic_timer_arm(left < 0 ? 0 : left);
 }
 
 void timer_wake(bool on)
 {
-	wake_at = on ? time_ns() + WAKE_NS : 0;
-	if (on)
+	wake_at = 0;
+	if (on) {
+		wake_at = time_ns() + WAKE_NS;
 		arm();
+	}
 }
 
 void time_alarm(struct time_alarm *alarm, uint64_t at)
@@ -214,7 +236,7 @@ void time_alarm(struct time_alarm *alarm, uint64_t at)
 
 static void alarms_ring(void)
 {
-	for (struct time_alarm *alarm; (alarm = alarms) && time_ns() >= alarm->at;) {
+	for (struct time_alarm *alarm; (alarm = alarms) && due(alarm->at);) {
 		alarms = alarm->next;
 		alarm->at = 0;
 		alarm->fn(alarm);
@@ -225,24 +247,27 @@ void timer_tick(void *arg)
 {
 	struct timer_user *timer = &smp_cpu()->timer;
 	(void)arg;
-	if (timer->fn && time_ns() >= timer->next) {
+	if (due(timer->next)) {
 		timer->next = max_u64(timer->next + timer->period, time_ns());	// those that were missed are gone
 		program_callback(timer->fn, timer->arg);
 	}
-	if (!smp_self() && wake_at)
-		wake_at = time_ns() + WAKE_NS;
-	if (CONFIG_ON(CORE_ALARM) && !smp_self())
-		alarms_ring();
+	if (!smp_self()) {
+		if (wake_at)
+			wake_at = time_ns() + WAKE_NS;
+		if (CONFIG_ON(CORE_ALARM))
+			alarms_ring();
+	}
 	arm();
 }
 
 int timer_set(uint64_t period_us, ingot_callback fn, void *arg)
 {
 	struct timer_user *timer = &smp_cpu()->timer;
-	if (fn && (!period_us || period_us > 1ul << 40))
+	if (fn && (period_us - 1) >> 40)
 		return E_INVAL;
 	uint64_t flags = irq_save();
-	*timer = (struct timer_user){ fn, arg, period_us * 1000, time_ns() + period_us * 1000 };
+	uint64_t period = period_us * 1000;
+	*timer = (struct timer_user){ fn, arg, period, fn ? time_ns() + period : 0 };
 	arm();
 	irq_restore(flags);
 	return E_OK;

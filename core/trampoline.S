@@ -8,7 +8,7 @@
 	.global trampoline
 	.code16
 trampoline:
-	mov $0x12345678, %eax		// filled in by smp.c: physical address of the top page table
+	mov $page_root, %eax
 	mov %eax, %cr3
 	lgdt gdt_pointer - here
 	mov $0x20, %eax			// CR4.PAE

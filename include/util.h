@@ -51,7 +51,7 @@ static inline uint32_t clamp_u32(uint32_t value, uint32_t least, uint32_t most)
 }
 
 void *memcpy(void *to, const void *from, size_t len);
-void *memmove(void *to, const void *from, size_t len);
+void *memmove(void *to, const void *from, size_t len);	// to an address that is lower by 8 or more
 void *memset(void *to, int byte, size_t len);
 int memcmp(const void *a, const void *b, size_t len);
 size_t strlen(const char *text);

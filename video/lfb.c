@@ -1,8 +1,8 @@
 // video/lfb.c - text on the frame buffer that the loader set up: 32 bits a pixel, blue lowest.
 // QEMU: any display device with UEFI; VGA, virtio-vga, ... with the BIOS loader.  Not done: other pixel formats.
+#include <boot_info.h>
 #include <display.h>
 #include <driver.h>
-#include <framebuffer.h>
 #include <mem.h>
 #include "font.h"
 
@@ -55,16 +55,16 @@ static void lfb_unpack(struct lfb *lfb)
 
 static int lfb_probe(void)
 {
-	const struct framebuffer *fb = &boot_framebuffer;
+	const struct boot_info *fb = &boot;
 	uint32_t columns = ALIGN_DOWN(fb->width / WIDTH, COLUMNS_ALIGN), count = columns * (fb->height / FONT_HEIGHT);
 	uint64_t quads = (uint64_t)fb->pitch * fb->height / 2;
 	uint64_t *pixels;
 	struct lfb *lfb;
-	if (!fb->phys)
+	if (!fb->framebuffer)
 		return E_NODEV;
 	if (fb->bits != 32 || fb->width > fb->pitch || (fb->pitch | fb->height) > SIDE_MAX || !count)
 		return E_INVAL;
-	pixels = mem_map_framebuffer(fb->phys, quads * 8);
+	pixels = mem_map_framebuffer(fb->framebuffer, quads * 8);
 	if (!pixels || !(lfb = kzalloc(sizeof(*lfb) + TEXT_BYTES(columns, count))))
 		return E_NOMEM;
 	lfb->pixels = (uint8_t *)pixels;

@@ -1,9 +1,9 @@
 // video/vga.c - the 80x25 text mode of a VGA card, as a BIOS leaves it.
 // QEMU: -vga std and others, with a loader that keeps text mode, or with -kernel.
 #include "vga_regs.h"
+#include <boot_info.h>
 #include <display.h>
 #include <driver.h>
-#include <framebuffer.h>
 #include <mem.h>
 #include <mmio.h>
 #include <pio.h>
@@ -41,7 +41,7 @@ static bool vga_text_mode(void)
 static int vga_probe(void)
 {
 	struct vga *vga;
-	if (boot_framebuffer.phys || !vga_text_mode())
+	if (boot.framebuffer || !vga_text_mode())
 		return E_NODEV;
 	vga = kzalloc(sizeof(*vga));
 	if (!vga)

@@ -159,7 +159,7 @@ static int start(void **state)
 	given_ecam = 0;
 	mcfg_there = false;
 	found = NULL;
-	region_count = 0;
+	memset(regions, 0, sizeof(regions));
 	memset(intx_users, 0, sizeof(intx_users));
 	memset(&classic, 0, sizeof(classic));
 	ecam = (struct fake_mmio){ .base = (void *)ECAM, .bytes = 1 << 28, .read = ecam_read, .write = ecam_write };
@@ -272,7 +272,7 @@ static void an_empty_bus_costs_little(void **state)
 	for (uint32_t n = 0; n < 6; n++)
 		bar_set(fn, n, 0, 0xFFFFF000);
 	accesses = 0;
-	region_count = 0;
+	memset(regions, 0, sizeof(regions));
 	pci_scan();
 	assert_true(accesses <= 32 + 40);
 }

@@ -11,7 +11,7 @@ static uint8_t *arena;
 
 void memory_remove(uint64_t base, uint64_t end)
 {
-	struct range *last = &memory.free[memory.free_count - 1];
+	struct range *last = memory.free_end - 1;
 	assert_true(base >= last->base && end == last->end);
 	last->end = base;
 }
@@ -89,7 +89,7 @@ static void grows_from_free_memory(void **state)
 	(void)state;
 	memory.free[0] = (struct range){ (uint64_t)ram, (uint64_t)ram + (4 << 20) };
 	memory.free[1] = (struct range){ 1ul << 32, 2ul << 32 };	// devices can't all reach it
-	memory.free_count = 1;
+	memory.free_end = memory.free + 1;
 	at = mem_alloc(2 << 20, 4096);
 	assert_non_null(at);
 	assert_true(at >= ram && at + (2 << 20) <= ram + (4 << 20));

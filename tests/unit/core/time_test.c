@@ -156,7 +156,7 @@ static void kvm_clock(void **state)
 		clock_page.multiplier = rows[i].multiplier;
 		clock_page.shift = rows[i].shift;
 		time_init();
-		assert_int_equal(time_khz(), rows[i].khz);
+		assert_in_range(time_khz(), rows[i].khz - 2, rows[i].khz);	// the lowest bit of a multiplier is nothing
 		assert_int_equal(clock_msr, 0);		// the page is taken back from the hypervisor
 	}
 }

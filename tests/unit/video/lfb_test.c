@@ -4,9 +4,18 @@
 #define GREY 0xC0C0C0u
 #define GUARD 0xDEADBEEFu
 
-struct framebuffer boot_framebuffer;
+struct boot_info boot;
 static uint32_t *pixels;	// with guards in front and behind
 static uint32_t count;
+
+static void set(uint32_t *at, uint32_t width, uint32_t height, uint32_t pitch, uint32_t bits)
+{
+	boot.framebuffer = (uintptr_t)at;
+	boot.width = width;
+	boot.height = height;
+	boot.pitch = pitch;
+	boot.bits = bits;
+}
 
 static int probe(uint32_t width, uint32_t height, uint32_t pitch, uint32_t bits)
 {
@@ -16,7 +25,7 @@ static int probe(uint32_t width, uint32_t height, uint32_t pitch, uint32_t bits)
 	pixels = malloc((count + 64) * 4);
 	for (uint32_t i = 0; i < count + 64; i++)
 		pixels[i] = GUARD;
-	boot_framebuffer = (struct framebuffer){ (uintptr_t)(pixels + 32), width, height, pitch, bits };
+	set(pixels + 32, width, height, pitch, bits);
 	return fake_platform_driver("lfb")->probe();
 }
 
@@ -30,7 +39,7 @@ static int cleanup(void **state)
 
 static uint8_t row_of(uint32_t column, uint32_t line)
 {
-	const uint32_t *pixel = pixels + 32 + line * boot_framebuffer.pitch + column * 8;
+	const uint32_t *pixel = pixels + 32 + line * boot.pitch + column * 8;
 	uint8_t bits = 0;
 	for (uint32_t i = 0; i < 8; i++) {
 		assert_true(pixel[i] == 0 || pixel[i] == GREY);
@@ -69,16 +78,16 @@ static void guards(void)
 static void refused(void **state)
 {
 	(void)state;
-	boot_framebuffer = (struct framebuffer){ 0 };
+	boot.framebuffer = 0;
 	assert_int_equal(fake_platform_driver("lfb")->probe(), E_NODEV);
 	assert_int_equal(probe(640, 480, 640, 24), E_INVAL);
 	assert_int_equal(probe(640, 480, 639, 32), E_INVAL);
 	assert_int_equal(probe(63, 480, 640, 32), E_INVAL);
 	assert_int_equal(probe(640, 15, 640, 32), E_INVAL);
 	assert_int_equal(probe(0, 0, 0, 32), E_INVAL);
-	boot_framebuffer = (struct framebuffer){ 0x1000, 0x80000000, 0x80000000, 0x80000000, 32 };
+	set((uint32_t *)0x1000, 0x80000000, 0x80000000, 0x80000000, 32);
 	assert_int_equal(fake_platform_driver("lfb")->probe(), E_INVAL);
-	boot_framebuffer = (struct framebuffer){ 0x1000, 640, 0x10000, 640, 32 };
+	set((uint32_t *)0x1000, 640, 0x10000, 640, 32);
 	assert_int_equal(fake_platform_driver("lfb")->probe(), E_INVAL);
 	assert_int_equal(fake_alloc_count, 0);
 	fake_alloc_fail_at = 1;

@@ -1,8 +1,8 @@
 // A console that is registered, as the core would.
 #pragma once
+#include <boot_info.h>
 #include <fake.h>
 #include <display.h>
-#include <framebuffer.h>
 
 static struct console *console;
 

@@ -1,7 +1,7 @@
 // VGA text mode: which cards are touched, and what is written to their memory.
 #include "screen.h"
 
-struct framebuffer boot_framebuffer;
+struct boot_info boot;
 
 static struct {
 	bool absent;
@@ -45,7 +45,7 @@ static int start(void **state)
 	memset(&card, 0, sizeof(card));
 	card.graphics_misc = 0x0E;
 	memset(text, 0x55, sizeof(text));
-	boot_framebuffer = (struct framebuffer){ 0 };
+	boot.framebuffer = 0;
 	console = NULL;
 	ports = (struct fake_pio){ .base = 0x3C0, .count = 0x20, .read = card_read, .write = card_write };
 	fake_pio_add(&ports);
@@ -73,7 +73,7 @@ static void left_alone(void **state)
 	card.graphics_misc = 0x00;	// nobody has set it up
 	assert_int_equal(probe(), E_NODEV);
 	card.graphics_misc = 0x0E;
-	boot_framebuffer.phys = 0xFD000000;
+	boot.framebuffer = 0xFD000000;
 	assert_int_equal(probe(), E_NODEV);
 	assert_int_equal(memory.writes, 0);
 	assert_int_equal(fake_alloc_count, 0);
