@@ -657,8 +657,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FAKE_TEST(probes), FAKE_TEST(probe_fails_cleanly), FAKE_TEST(nothing_waits_for_ever), FAKE_TEST(eeproms),
-		FAKE_TEST(transmits), FAKE_TEST(receives), FAKE_TEST(queues_and_jumbo), FAKE_TEST(links), FAKE_TEST(promiscuous),
-		FAKE_TEST(interrupts), FAKE_TEST(statistics), FAKE_TEST(dies_and_recovers), FAKE_TEST(several),
+		FAKE_TEST(transmits), FAKE_TEST(receives), FAKE_TEST(queues_and_jumbo), FAKE_TEST(links),
+		FAKE_TEST(promiscuous), FAKE_TEST(interrupts), FAKE_TEST(statistics), FAKE_TEST(dies_and_recovers),
+		FAKE_TEST(several),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
