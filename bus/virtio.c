@@ -219,10 +219,7 @@ HOT void virtq_publish(struct virtq *vq)
 	if (vq->event_index ? (uint16_t)(now - virtq_avail_event(vq) - 1) >= (uint16_t)(now - before) :
 		virtq_used_flags(vq) & 1)	// v.2.7.9: VIRTQ_USED_F_NO_NOTIFY
 		return;
-	if (CONFIG_ON(BUS_VIRTIO_MMIO) && vq->wide)
-		mmio_write32(vq->doorbell, vq->index);
-	else
-		mmio_write16(vq->doorbell, vq->index);
+	virtq_ring(vq);
 }
 
 bool virtq_reorder(struct virtq *vq)

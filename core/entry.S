@@ -205,6 +205,25 @@ b_output:			// RSI = text, RCX = length
 
 b_net_tx:			// RSI = frame, RCX = length, RDX = interface
 	push %rax
+	push %rdx
+	push %rdi
+	movzbl %dl, %edx
+	mov classic_net(,%rdx,8), %rdi
+	test %rdi, %rdi
+	jz 1f
+	mov %rcx, %rdx
+	pushf
+	cli
+	call *(%rdi)
+	popf
+	test %eax, %eax
+	jz 1f
+	pop %rdi
+	pop %rdx
+	pop %rax
+	ret
+1:	pop %rdi
+	pop %rdx
 	push %rcx
 	push %rdi
 	save_common
@@ -220,14 +239,31 @@ tx_out:	restore_common
 
 b_net_rx:			// RDX = interface -> RDI = frame, RCX = length, ZF
 	push %rax
-	save_common
 	push %rdi		// stays as it is if there is no frame
-	movzbl %dl, %edi
-	mov %rsp, %rsi
+	movzbl %dl, %ecx
+	mov classic_net(,%rcx,8), %rdi
+	test %rdi, %rdi
+	jz 1f
+	call *8(%rdi)
+	cmp $1, %rax
+	je 1f
+	mov %rax, %rcx
+	shr $48, %rcx
+	jz 2f
+	pop %rdi
+	movabs $0xFFFFFFFFFFFF, %rdi
+	and %rax, %rdi
+	test %ecx, %ecx
+	pop %rax
+	ret
+1:	mov %rsp, %rdi
+	save_common
+	mov %rdi, %rsi
+	mov %ecx, %edi
 	call *classic + 8
 	mov %rax, %rcx
-	pop %rdi
 	restore_common
+2:	pop %rdi
 	pop %rax
 	test %rcx, %rcx
 	ret

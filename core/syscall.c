@@ -16,6 +16,7 @@ static uint64_t nothing(void)
 #define NOTHING (void *)nothing
 #define NET(function) (CONFIG_ON(NET) ? (void *)(function) : NOTHING)
 #define STORAGE(function) (CONFIG_ON(STORAGE) ? (void *)(function) : NOTHING)
+struct classic_net *classic_net[256];
 struct classic_calls classic = {
 	.net_tx = NET(net_classic_tx), .net_rx = NET(net_classic_rx), .net_status = NET(net_classic_status),
 	.net_config = NET(net_classic_config), .on_receive = NET(net_on_receive),

@@ -5,12 +5,21 @@
 #include <ingot.h>
 #include <irq.h>
 #include <lock.h>
+#include <program.h>
 
 #define NET_FRAME_BYTES 2048	// a buffer of the driver's own
 #define NET_POOL_FRAMES 160	// how many, for queue 0
 #define NET_COPY_FRAMES 32	// and for what b_net_tx copies
 #define NET_SPARE 32
 #define NET_HEADROOM 64		// bytes in front of frame->data that a driver may use (virtio's header)
+
+#define NET_CLASSIC_LEAST 14	// bytes that b_net_tx takes (docs/abi.md)
+#define NET_CLASSIC_MOST 1522
+
+static ALWAYS_INLINE bool net_classic_fits(uint64_t len)
+{
+	return likely(len - NET_CLASSIC_LEAST <= NET_CLASSIC_MOST - NET_CLASSIC_LEAST);
+}
 
 // A frame is the first 64 bytes of its buffer, headroom and data follow; all pointers to frames are in the identity
 // map, so that the frame is found from the address that the device has, and frame->phys is frame->data.
@@ -20,6 +29,19 @@ _Static_assert(sizeof(struct ingot_frame) == 64, "frame");
 static inline struct ingot_frame *net_frame(uint64_t phys)
 {
 	return (struct ingot_frame *)(uintptr_t)(phys - NET_DATA);
+}
+
+// What b_net_tx copies into a frame.  The last bytes by words that overlap: a frame has 8 at least.
+static ALWAYS_INLINE void net_copy(struct ingot_frame *frame, const void *data, uint64_t len)
+{
+	struct word {
+		uint64_t value;
+	} __attribute__((packed));
+	void *to = frame->data;
+	uint64_t words = len / 8;
+	frame->length = len;
+	*(struct word *)((char *)to + len - 8) = *(const struct word *)((const char *)data + len - 8);
+	__asm__ volatile("rep movsq" : "+D"(to), "+S"(data), "+c"(words) :: "memory");
 }
 
 // The same as ingot_frame_put, always inline.
@@ -34,8 +56,12 @@ static ALWAYS_INLINE void net_frame_put(struct ingot_frame *frame)
 // A queue pair belongs to one core.  The driver's own part lies around it.  The counts are the driver's to keep; bytes
 // and frames once a burst.
 struct net_queue {
+	struct classic_net classic;	// of queue 0: the driver's own, which takes frames of `copies`, or the class's (NET_CLASSIC)
+	struct net_dev *net;		// of queue 0
 	struct ingot_pool pool;		// rx refill and tx frames come from here
 	struct ingot_frame *held;	// what b_net_rx returned last
+	struct lock lock;		// b_net_tx
+	struct ingot_pool copies;	// frames for it: touched under the lock only
 	struct ingot_net_stats stats;
 };
 #define NET_QUEUES 16
@@ -56,11 +82,9 @@ struct net_dev {
 	// What programs see.  The driver sets mac, queues (pairs the device has, at most smp_count() and NET_QUEUES) and
 	// features; mtu is made of mtu_max and the room of the frames.
 	struct ingot_net_info info;
-	struct lock lock;		// b_net_tx
 	uint16_t mtu_max;		// the device's, 1500 or more
 	uint8_t index;			// "net0" is 0
 	bool offload;			// for start: frames with INGOT_RX_CSUM_GOOD may have no checksum in them
-	struct ingot_pool copies;	// frames for b_net_tx: touched under the lock only
 	void *memory;			// the driver's own frames
 	ingot_callback on_receive;	// a program's
 	void *arg;

@@ -25,6 +25,15 @@ struct classic_calls {
 };
 extern struct classic_calls classic;
 
+// What b_net_tx and b_net_rx try first, with interrupts off: a function or two of the interface's driver that send or
+// receive one frame in the usual case and leave all others to the calls above.  NULL: none.
+struct classic_net {
+	uint64_t (*send)(struct classic_net *net, const void *frame, uint64_t len);	// 0: not done
+	// Where the frame is in bits 47:0, its length in 63:48; 0: none is there; 1: something else, not done.
+	uint64_t (*receive)(struct classic_net *net);
+};
+extern struct classic_net *classic_net[256];
+
 // Gives a program as much of `all` as its own, maybe older structure holds; both begin with their size.  (CORE_NATIVE)
 int give_info(void *out, const void *all, uint32_t bytes);
 

@@ -27,6 +27,12 @@
 
 // Data paths are compiled for speed, the rest for its size when packed (meson.build).  ALWAYS_INLINE: what they call.
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+// QUICK: called by core/entry.S, keeps all registers but that of the result, and calls nothing.
+#if defined(INGOT_TEST)
+#define QUICK
+#else
+#define QUICK HOT __attribute__((no_caller_saved_registers))
+#endif
 #if defined(__clang__) || defined(INGOT_TEST)
 #define HOT
 #else

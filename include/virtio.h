@@ -113,6 +113,15 @@ static inline bool virtio_has(const struct virtio_dev *vdev, uint32_t feature)
 // doorbell if the device asks for it (v.2.7.10): once a burst.
 void virtq_publish(struct virtq *vq);
 
+// Rings the doorbell.
+static ALWAYS_INLINE void virtq_ring(const struct virtq *vq)
+{
+	if (CONFIG_ON(BUS_VIRTIO_MMIO) && vq->wide)
+		mmio_write32(vq->doorbell, vq->index);
+	else
+		mmio_write16(vq->doorbell, vq->index);
+}
+
 // The device has finished another buffer than the one in entry `used_index`: brings the number that it names there.
 // False if it names one that it doesn't have: nothing more can be taken from this queue.
 bool virtq_reorder(struct virtq *vq);

@@ -6,8 +6,6 @@
 #include <smp.h>
 #include <time.h>
 
-#define CLASSIC_LEAST 14
-#define CLASSIC_MOST 1522	// docs/abi.md
 #define CLASSIC_BUFFERS 256	// NET_CONFIG
 #define FRAME_STEP 64
 #define FRAME_LEAST 256		// bytes of a buffer
@@ -78,16 +76,24 @@ static int net_start(struct net_dev *net, uint32_t queues, const char *memory, s
 	return rc;
 }
 
+static void net_quick(struct net_dev *net)
+{
+	struct classic_net *quick = &net->queue[0]->classic;
+	classic_net[net->index] = net->info.queues_open ? quick : NULL;
+}
+
 // To other frames, or back to its own.
 static int net_restart(struct net_dev *net, uint32_t queues, void *memory, size_t bytes, uint32_t frame_bytes)
 {
 	net->info.queues_open = 0;
+	net_quick(net);
 	net->ops->stop(net);
 	int rc = net_start(net, queues, memory, bytes, frame_bytes);
 	if (rc != E_OK && memory) {
 		net->offload = false;
 		net_start(net, 0, NULL, 0, 0);
 	}
+	net_quick(net);
 	return rc;
 }
 
@@ -110,44 +116,50 @@ void net_close(uint32_t index)
 
 // ---- The register interface ----------------------------------------------------------------------------------
 
+// For drivers without their own.
+static QUICK uint64_t net_send(struct classic_net *classic, const void *data, uint64_t len)
+{
+	struct net_queue *q = container_of(classic, struct net_queue, classic);
+	uint32_t sent = 0;
+	if (!net_classic_fits(len))
+		return 0;
+	lock_take(&q->lock);
+	struct ingot_frame *frame = ingot_frame_get(&q->copies);
+	if (likely(frame)) {
+		net_copy(frame, data, len);
+		sent = q->net->tx(q, &frame, 1);
+		if (unlikely(!sent))
+			ingot_frame_put(frame);
+	}
+	lock_drop(&q->lock);
+	return sent;
+}
+
+static QUICK uint64_t net_receive(struct classic_net *classic)
+{
+	(void)classic;
+	return 1;
+}
+
+// When the first attempt has failed.
 void net_classic_tx(const void *data, uint64_t len, uint32_t index)
 {
 	struct net_dev *net = net_open_find(index, 0);
-	uint64_t end = 0;
+	uint64_t end = time_deadline(COPY_US), sent;
 	if (!net)
 		return;
 	struct net_queue *q = net->queue[0];
-	if (unlikely(len - CLASSIC_LEAST > CLASSIC_MOST - CLASSIC_LEAST)) {
-		q->stats.tx_errors++;
-		return;
-	}
-	for (;;) {
-		uint64_t flags = irq_save();	// a callback may send, too
-		uint32_t sent = 0;
-		lock_take(&net->lock);
-		struct ingot_frame *frame = ingot_frame_get(&net->copies);
-		if (likely(frame)) {
-			const void *from = data;
-			void *to = frame->data;
-			uint64_t words = len / 8;
-			frame->length = len;
-			__asm__ volatile("rep movsq; mov %3, %%ecx; and $7, %%ecx; rep movsb"
-				: "+D"(to), "+S"(from), "+c"(words) : "r"((uint32_t)len) : "memory");
-			sent = net->tx(q, &frame, 1);
-			if (unlikely(!sent))
-				ingot_frame_put(frame);
-		} else {
+	if (net_classic_fits(len))
+		do {
+			uint64_t flags = irq_save();	// a callback may send, too
+			lock_take(&q->lock);
 			net->tx(q, NULL, 0);
-		}
-		lock_drop(&net->lock);
-		irq_restore(flags);
-		if (likely(sent))
-			return;
-		if (!end)
-			end = time_deadline(COPY_US);
-		else if (time_passed(end))
-			break;
-	}
+			lock_drop(&q->lock);
+			sent = q->classic.send(&q->classic, data, len);
+			irq_restore(flags);
+			if (sent)
+				return;
+		} while (!time_passed(end));
 	q->stats.tx_errors++;
 }
 
@@ -270,12 +282,17 @@ int net_register(struct net_dev *net)
 	net->memory = mem_alloc(POOL_BYTES + COPY_BYTES, FRAME_STEP);
 	if (!net->memory)
 		return E_NOMEM;
-	net_carve(&net->copies, (char *)net->memory + POOL_BYTES, COPY_BYTES, NET_FRAME_BYTES);
+	struct net_queue *q = net->queue[0];
+	q->net = net;
+	if (CONFIG_ON(NET_CLASSIC) && !q->classic.send)
+		q->classic = (struct classic_net){ net_send, net_receive };
+	net_carve(&q->copies, (char *)net->memory + POOL_BYTES, COPY_BYTES, NET_FRAME_BYTES);
 	int rc = net_start(net, 0, NULL, 0, 0);
 	if (rc == E_OK) {
 		rc = class_add(net->dev, "net", nets, net, (struct class_names *)net->info.name);
 		if (rc >= 0) {
 			net->index = rc;
+			net_quick(net);
 			log(" %012lx %u queues", net_classic_status(rc), net->info.queues);
 			return E_OK;
 		}
@@ -288,6 +305,7 @@ int net_register(struct net_dev *net)
 void net_unregister(struct net_dev *net)
 {
 	nets[net->index] = NULL;
+	classic_net[net->index] = NULL;
 	net->ops->stop(net);
 	mem_free(net->memory, POOL_BYTES + COPY_BYTES);
 }

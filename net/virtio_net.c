@@ -40,9 +40,11 @@
 #define COMMAND_US 1000000
 
 #define RING 256u
+#define TELL_MASK 15u	// see struct vnet_pair
 
 struct vnet_pair {
 	struct virtq tx, rx;	// in front, so that all is near `queue`
+	uint32_t quick;		// bits of rx.used_index: with all of them 1, b_net_rx tells the device of what it gave back
 	struct net_queue queue;
 };
 
@@ -199,6 +201,69 @@ static HOT uint32_t vnet_rx(struct net_queue *queue, struct ingot_frame **frames
 	return max ? vnet_rx_burst(queue, frames, max) : 0;
 }
 
+// b_net_tx with a frame of its own at hand and room in the ring; what is sent comes back when there is none.
+static QUICK uint64_t vnet_send(struct classic_net *classic, const void *data, uint64_t len)
+{
+	struct net_queue *queue = container_of(classic, struct net_queue, classic);
+	struct virtq *vq = &to_pair(queue)->tx;
+	uint64_t sent = 0;
+	if (!net_classic_fits(len))
+		return sent;
+	while (unlikely(__atomic_exchange_n(&queue->lock.taken, 1, __ATOMIC_ACQUIRE)))
+		__builtin_ia32_pause();
+	struct ingot_frame *frame = queue->copies.free;
+	uint32_t at = vq->avail_index;
+	if (likely(frame && at - vq->used_index < vq->size)) {
+		struct virtq_desc *desc = &vq->desc[vq->ring[at & vq->mask]];
+		uint32_t *header = (uint32_t *)((char *)frame + NET_DATA - HEADER);
+		queue->copies.free = frame->next;
+		queue->copies.available--;
+		net_copy(frame, data, len);
+		header[0] = header[1] = header[2] = 0;
+		desc->phys = (uintptr_t)header;
+		desc->len = len + HEADER;
+		queue->stats.tx_frames++;
+		queue->stats.tx_bytes += len;
+		barrier();
+		vq->avail_index = ++at;
+		vq->notified = at;
+		virtq_avail_index(vq) = at;
+		barrier_store_load();
+		if (likely(vq->event_index) ? virtq_avail_event(vq) == (uint16_t)(at - 1) : !(virtq_used_flags(vq) & 1))
+			virtq_ring(vq);
+		sent = 1;
+	}
+	lock_drop(&queue->lock);
+	return sent;
+}
+
+// b_net_rx of a good frame in its turn: the frame that it returned last takes its place.
+static QUICK uint64_t vnet_receive(struct classic_net *classic)
+{
+	struct net_queue *queue = container_of(classic, struct net_queue, classic);
+	struct vnet_pair *pair = to_pair(queue);
+	struct virtq *vq = &pair->rx;
+	uint32_t at = vq->used_index, slot = at & vq->mask;
+	if (virtq_used_index(vq) == (uint16_t)at)
+		return 0;
+	barrier();
+	struct ingot_frame *held = queue->held;
+	struct virtq_desc *desc = vq->desc;
+	uint64_t id = vq->ring[slot], len = virtq_used(vq->used, slot) - id;
+	len = (len >> 32 | len << 32) - (HEADER + FRAME_LEAST);
+	if (unlikely(len > desc->len - HEADER - FRAME_LEAST || !(~at & pair->quick) || !held))
+		return 1;
+	uint64_t phys = desc[id].phys;
+	desc[id].phys = (uintptr_t)held + NET_DATA - HEADER;
+	queue->held = net_frame(phys + HEADER);
+	vq->used_index++;
+	vq->avail_index++;
+	len += FRAME_LEAST;
+	queue->stats.rx_frames++;
+	queue->stats.rx_bytes += len;
+	return len << 48 | (phys + HEADER);
+}
+
 // ---- Control path --------------------------------------------------------------------------------------------
 
 static int vnet_command(struct vnet *nic, uint32_t command, uint32_t value)
@@ -235,7 +300,9 @@ static int vnet_promiscuous(struct net_dev *net, int on)
 static int vnet_interrupt(struct net_dev *net, irq_handler handler, void *arg, uint32_t cpu)
 {
 	struct vnet *nic = to_vnet(net);
-	return virtio_irq(nic->vdev, &to_pair(net->queue[0])->rx, handler, arg, cpu);
+	struct vnet_pair *pair = to_pair(net->queue[0]);
+	pair->quick = handler ? 0 : pair->rx.mask & TELL_MASK;	// it must be told each time
+	return virtio_irq(nic->vdev, &pair->rx, handler, arg, cpu);
 }
 
 static void vnet_stop(struct net_dev *net)
@@ -269,6 +336,7 @@ static int vnet_start_pair(struct vnet *nic, uint32_t index)
 	if (rc != E_OK)
 		return rc;
 	vq->avail_index = vq->size;
+	to_pair(queue)->quick = vq->mask & TELL_MASK;
 	for (struct virtq_desc *desc = vq->desc, *end = desc + vq->size; desc < end; desc++) {
 		struct ingot_frame *frame = ingot_frame_get(&queue->pool);
 		desc->phys = frame->phys - HEADER;
@@ -362,6 +430,7 @@ static int vnet_probe(struct device *dev, const struct dev_id *row)
 		rc = E_NOMEM;
 		if (pair) {
 			net->queue[i] = &pair->queue;
+			pair->queue.classic = (struct classic_net){ vnet_send, vnet_receive };
 			rc = vnet_set_up(nic, i, RING);
 		}
 	}

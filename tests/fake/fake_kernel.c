@@ -1,6 +1,9 @@
 // Host stand-ins for the services of core/ and the class layers.  Weak, so that a test may link the real source.
 #include "fake.h"
 #include <stdio.h>
+#include <program.h>
+
+struct classic_net *classic_net[256];
 
 #define FAKE __attribute__((weak))
 
