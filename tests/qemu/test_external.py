@@ -1,4 +1,4 @@
-"""Drivers from outside the tree: built from where they lie, doing real work, refused with a sentence that says where."""
+"""Drivers from outside the tree: built from where they lie, doing real work, refused with a sentence saying where."""
 import os
 import re
 import shutil
