@@ -2,6 +2,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -98,6 +99,20 @@ def test_link(boot, images, with_rtl8139):
 	machine.finish()
 
 
+def test_interrupts(boot, images, with_rtl8139):
+	"""on_receive, by INTx: the program sleeps between frames."""
+	near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+	far.set_inheritable(True)
+	machine = boot(program=images.own("wake"), firmware="pvh", machine="pc", kernel=with_rtl8139("qemu_pc"),
+		pass_fds=(far.fileno(),),
+		nets=[{"device": "rtl8139", "netdev": f"dgram,local.type=fd,local.str={far.fileno()}"}])
+	machine.expect("wake: ready")
+	for number in range(20):
+		near.send(b"\xff" * 6 + b"\x52\x54\0\0\0\1" + bytes([8, number]) + bytes(60))
+		machine.expect(f"wake: {number + 1} ")
+	machine.finish()
+
+
 # ---- Folders ----
 
 def test_two_folders(boot, tmp_path):
@@ -116,11 +131,15 @@ def test_two_folders(boot, tmp_path):
 
 
 def test_override(boot, tmp_path):
-	"""It outranks the tree's driver for the same device, and the boot log says so."""
-	folder = tmp_path / "build"
-	build(folder, external(tmp_path, "mine", "0x1AF4, 0x1041", "PRIO_OVERRIDE"))
-	output = boot(program="hello", firmware="pvh", kernel=folder / "kernel.elf", nets=[{}]).finish()
-	assert re.search(r"1af4:1041 020000 mine: mine is here$", output, re.M), output
+	"""It outranks the tree's driver for the same device if it says so, and the boot log shows it."""
+	folder, outside = tmp_path / "build", external(tmp_path, "mine", "0x8086, 0x100E", "PRIO_OVERRIDE")
+	for priority, driver in [("PRIO_OVERRIDE", "mine: mine is here$"), ("PRIO_NORMAL", "e1000: net0 ")]:
+		source = outside / "mine.c"
+		source.write_text(source.read_text().replace("PRIO_OVERRIDE", priority))
+		build(folder, outside, config="all")
+		output = boot(program="hello", firmware="pvh", kernel=folder / "kernel.elf",
+			nets=[{"device": "e1000"}]).finish()
+		assert re.search(f" 8086:100e 020000 {driver}", output, re.M), output
 
 
 def test_tree_stays(tmp_path):
@@ -175,7 +194,7 @@ def test_wrong_value(tmp_path):
 def test_compiler_names_the_file(tmp_path):
 	folder = external(tmp_path, "bad")
 	(folder / "bad.c").write_text("int bad(void)\n{\n\treturn nothing;\n}\n")
-	with pytest.raises(AssertionError, match=r"bad/bad\.c:3:9: error"):
+	with pytest.raises(AssertionError, match=r"bad/bad\.c:3:16: error"):
 		build(tmp_path / "build", folder)
 
 
