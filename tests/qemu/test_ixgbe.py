@@ -241,9 +241,9 @@ def test_the_model_sees_it(cards, images):
 	for name, said in POKES.items():
 		machine.expect(f"poke: {name}\n")
 		machine.expect("poked")
-		complaints = [line for line in card("complaints").splitlines() if line.startswith("forbidden")]
+		complaints = card("complaints").splitlines()
 		assert any(said in line for line in complaints[before:]), (name, complaints[before:])
 		before = len(complaints)
 		machine.send("x")
 	machine.finish()
-	assert card.count()["forbidden"] >= len(POKES)
+	assert card.count()["forbidden"] >= len(POKES) - 1	# "unready" is only against advice

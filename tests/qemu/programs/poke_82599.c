@@ -190,7 +190,7 @@ static void in_reset(void)
 {
 	reset();
 	set(0, 1 << 26);
-	(void)get(8);
+	(void)get(0x42A4);
 }
 
 static void reset_busy(void)
