@@ -56,7 +56,7 @@ static ALWAYS_INLINE void net_frame_put(struct ingot_frame *frame)
 // A queue pair belongs to one core.  The driver's own part lies around it.  The counts are the driver's to keep; bytes
 // and frames once a burst.
 struct net_queue {
-	struct classic_net classic;	// of queue 0: the driver's own, which takes frames of `copies`, or the class's (NET_CLASSIC)
+	struct classic_net classic;	// of queue 0: the driver's own (frames of `copies`), or the class's (NET_CLASSIC)
 	struct net_dev *net;		// of queue 0
 	struct ingot_pool pool;		// rx refill and tx frames come from here
 	struct ingot_frame *held;	// what b_net_rx returned last

@@ -36,8 +36,8 @@
 #if defined(__clang__) || defined(INGOT_TEST)
 #define HOT
 #else
-#define HOT __attribute__((optimize("O2", "forward-propagate", "tree-forwprop", "if-conversion", "move-loop-invariants", \
-	"tree-loop-im", "tree-dominator-opts", "tree-coalesce-vars", "optimize-sibling-calls", "shrink-wrap", \
+#define HOT __attribute__((optimize("O2", "forward-propagate", "tree-forwprop", "if-conversion", \
+	"move-loop-invariants", "tree-loop-im", "tree-dominator-opts", "tree-coalesce-vars", "optimize-sibling-calls", "shrink-wrap", \
 	"no-align-functions", "no-align-loops", "no-align-jumps", "no-tree-vectorize", "no-ipa-cp")))
 #endif
 

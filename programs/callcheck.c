@@ -333,7 +333,8 @@ int main(void)
 	}
 	b_system(B_CALLBACK_TIMER, address((void *)registers_clobber), 200);
 	uint64_t before = clobbered;
-	silent("DELAY under a timer", B_DELAY, 20000, 0);
+	for (uint32_t i = 0; i < 100 && clobbered == before; i++)	// an emulator's timer may be late
+		silent("DELAY under a timer", B_DELAY, 20000, 0);
 	silent("CALLBACK_TIMER off", B_CALLBACK_TIMER, 0, 0);
 	if (clobbered == before)
 		fail("CALLBACK_TIMER's routine is never called");

@@ -19,7 +19,10 @@ def tree(tmp_path):
 		shutil.copy(path, target)
 	shutil.copytree(ROOT / "configs", tmp_path / "tree" / "configs")
 	(tmp_path / "tree" / "scripts").mkdir()
-	shutil.copy(KCONFIG, tmp_path / "tree" / "scripts")
+	for script in (KCONFIG, KCONFIG.with_name("external.py")):
+		shutil.copy(script, tmp_path / "tree" / "scripts")
+	(tmp_path / "tree" / "include").mkdir()
+	shutil.copy(ROOT / "include" / "driver.h", tmp_path / "tree" / "include")
 	return tmp_path / "tree"
 
 
