@@ -14,7 +14,7 @@
 #endif
 
 // The last frame of a run knows where it ends.
-static inline uint32_t *intel_run_end(struct ingot_frame *last)
+static ALWAYS_INLINE uint32_t *intel_run_end(struct ingot_frame *last)
 {
 	return (uint32_t *)&last->reserved[1];
 }
@@ -38,11 +38,11 @@ static ASIDE void intel_reclaim(struct net_queue *queue)
 	}
 }
 
-static ASIDE void intel_pad(struct net_queue *queue, struct ingot_frame *const *frames)
+static ASIDE void intel_pad(struct net_queue *queue, struct ingot_frame *frame)
 {
 	(void)queue;	// keeps its register
-	volatile uint8_t *data = (*frames)->data;
-	for (uint32_t at = (*frames)->length; at < TX_LEAST; at++)
+	volatile uint8_t *data = frame->data;
+	for (uint32_t at = frame->length; at < TX_LEAST; at++)
 		data[at] = 0;
 }
 
@@ -72,7 +72,7 @@ uint32_t intel_tx(struct net_queue *queue, struct ingot_frame *const *frames, ui
 			desc->phys = frame->phys;
 			uint64_t len = frame->length;
 			if (unlikely(len < TX_LEAST)) {
-				intel_pad(queue, frames);
+				intel_pad(queue, frame);
 				len = TX_LEAST;
 			}
 			bytes += len;
@@ -95,7 +95,7 @@ uint32_t intel_tx(struct net_queue *queue, struct ingot_frame *const *frames, ui
 }
 
 // Length to bits 15:0, status and errors to 63:32.
-static inline uint64_t intel_info(const struct intel_desc *desc, uint32_t rotate)
+static ALWAYS_INLINE uint64_t intel_info(const struct intel_desc *desc, uint32_t rotate)
 {
 	uint64_t info = desc->info;
 	__asm__("rolq %%cl, %0" : "+r"(info) : "c"(rotate));
@@ -103,7 +103,7 @@ static inline uint64_t intel_info(const struct intel_desc *desc, uint32_t rotate
 }
 
 // Gives descriptors back to the device, several at once.
-static inline void intel_tell(struct intel_pair *pair, uint32_t at)
+static ALWAYS_INLINE void intel_tell(struct intel_pair *pair, uint32_t at)
 {
 	if (at - pair->rx_told >= TELL) {
 		pair->rx_told = at;
@@ -184,6 +184,70 @@ uint32_t intel_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t
 	return count;
 }
 
+// b_net_tx with a frame of its own at hand and room in the ring; what is sent comes back when there is none.
+static QUICK uint64_t intel_send(struct classic_net *classic, const void *data, uint64_t len)
+{
+	struct net_queue *queue = container_of(classic, struct net_queue, classic);
+	struct intel_pair *pair = intel_pair(queue);
+	if (!net_classic_fits(len))
+		return 0;
+	while (unlikely(__atomic_exchange_n(&queue->lock.taken, 1, __ATOMIC_ACQUIRE)))
+		__builtin_ia32_pause();
+	struct ingot_frame *frame = queue->copies.free;
+	uint32_t at = pair->tx_next;
+	if (unlikely(!frame || at - pair->tx_clean >= RING_MASK)) {
+		__atomic_store_n(&queue->lock.taken, 0, __ATOMIC_RELEASE);
+		return 0;
+	}
+	queue->copies.free = frame->next;
+	queue->copies.available--;
+	net_copy(frame, data, len);
+	if (unlikely(len < TX_LEAST)) {
+		intel_pad(queue, frame);
+		len = TX_LEAST;
+	}
+	struct intel_run *run = INTEL_AT(pair->tx_run, at & RING_MASK);
+	run->first = run->last = frame;
+	struct intel_desc *desc = INTEL_AT(pair->tx_desc, at & RING_MASK);
+	desc->phys = (uintptr_t)frame + NET_DATA;
+	queue->stats.tx_frames++;
+	queue->stats.tx_bytes += len;
+	desc->info = len * pair->tx_scale | pair->tx_command | TX_RS;
+	at += RING_ENTRY;
+	*intel_run_end(frame) = pair->tx_next = at;
+	mmio_write32(pair->tx_tail, (at & RING_MASK) / RING_ENTRY);
+	__atomic_store_n(&queue->lock.taken, 0, __ATOMIC_RELEASE);
+	return 1;
+}
+
+// b_net_rx of a good frame: the frame that it returned last takes its place.
+static QUICK uint64_t intel_receive(struct classic_net *classic)
+{
+	struct net_queue *queue = container_of(classic, struct net_queue, classic);
+	struct intel_pair *pair = intel_pair(queue);
+	uint32_t at = pair->rx_next, slot = at & pair->rx_mask;
+	struct intel_desc *desc = INTEL_AT(pair->rx_desc, slot);
+	struct ingot_frame *frame, *held = queue->held;
+	uint64_t info = intel_info(desc, pair->rx_rotate);
+	if (!(info & DESC_DD))
+		return 0;
+	info = (info & pair->rx_good) - RX_FIRST;
+	if (unlikely(info > pair->rx_limit || !held))
+		return 1;
+	frame = INTEL_AT(pair->rx_slot, slot)->frame;
+	INTEL_AT(pair->rx_slot, slot)->frame = held;
+	queue->held = frame;
+	desc->phys = (uintptr_t)held + NET_DATA;
+	desc->info = 0;
+	at += RING_ENTRY;
+	pair->rx_next = at;
+	info += 14;
+	queue->stats.rx_frames++;
+	queue->stats.rx_bytes += info;
+	intel_tell(pair, at);
+	return info << 48 | ((uintptr_t)frame + NET_DATA);
+}
+
 int intel_alloc(struct net_dev *net, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
@@ -192,6 +256,7 @@ int intel_alloc(struct net_dev *net, uint32_t count)
 			return E_NOMEM;
 		pair->tx_scale = 1;
 		pair->tx_command = TX_EOP | TX_IFCS;
+		pair->queue.classic = (struct classic_net){ intel_send, intel_receive };
 		net->queue[i] = &pair->queue;
 	}
 	net->info.queues = count;

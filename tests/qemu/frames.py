@@ -41,7 +41,8 @@ class Peer:
 
 	def _send(self):
 		try:
-			head = self.mac + bytes.fromhex("02010203040508004500000000000000401100000a0000020a000001")
+			ip = f"0800450000000000000040{self.protocol:02x}00000a0000020a000001"
+			head = self.mac + bytes.fromhex("020102030405" + ip)
 			heads = [head + struct.pack(">HHHH", 1000 + 77 * flow, 9, 0, 0) for flow in range(self.flows)]
 			for index in range(self.count):
 				flow, seq, size = index % self.flows, index // self.flows, length(index, self.most)
