@@ -36,9 +36,11 @@
 #if defined(__clang__) || defined(INGOT_TEST)
 #define HOT
 #else
-#define HOT __attribute__((optimize("O2", "forward-propagate", "tree-forwprop", "if-conversion", \
-	"move-loop-invariants", "tree-loop-im", "tree-dominator-opts", "tree-coalesce-vars", "optimize-sibling-calls", "shrink-wrap", \
-	"no-align-functions", "no-align-loops", "no-align-jumps", "no-tree-vectorize", "no-ipa-cp")))
+#define HOT __attribute__((optimize( \
+	"O2", "forward-propagate", "tree-forwprop", "if-conversion", "move-loop-invariants", \
+	"tree-loop-im", "tree-dominator-opts", "tree-coalesce-vars", "optimize-sibling-calls", \
+	"shrink-wrap", "no-align-functions", "no-align-loops", "no-align-jumps", "no-tree-vectorize", \
+	"no-ipa-cp")))
 #endif
 
 static inline uint64_t min_u64(uint64_t a, uint64_t b)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMITS = {"qemu_q35": 20480, "virtio_cloud": 13312, "tiny": 12288}
+# Bytes of kernel.bin: what it is to be, and what it may not grow beyond until then.
+LIMITS = {"qemu_q35": (20480, 22200), "virtio_cloud": (13312, 20900), "tiny": (8192, 8900), "all": (32768, 36800)}
 REGISTERS = re.compile(r"^(PCI_DRIVER|VIRTIO_DRIVER|USB_DRIVER)", re.M)
 CALL_TABLES = {"core/native.c", "core/syscall.c"}	# they list what programs may call, wherever it is
 BELOW = {	# whose symbols a folder may use, besides its own
@@ -18,11 +19,12 @@ BELOW = {	# whose symbols a folder may use, besides its own
 @pytest.mark.parametrize("config", LIMITS)
 def test_kernel_bytes(images, config):
 	size = (images.folder(config) / "kernel.bin").stat().st_size
-	print(f"{config}: {size} bytes")
-	assert size <= LIMITS[config], f"{config}: kernel.bin has {size} bytes, {size - LIMITS[config]} too many"
+	goal, most = LIMITS[config]
+	print(f"{config}: {size} bytes, {max(size - goal, 0)} more than the goal")
+	assert size <= most, f"{config}: kernel.bin has grown to {size} bytes, {size - most} too many"
 
 
-@pytest.mark.parametrize("config", ["qemu_pc", "all"])
+@pytest.mark.parametrize("config", ["qemu_pc"])
 def test_other_configurations_build(images, config):
 	assert (images.folder(config) / "kernel.bin").stat().st_size
 
