@@ -279,7 +279,7 @@ int net_on_receive(uint32_t index, ingot_callback fn, void *arg)
 
 int net_register(struct net_dev *net)
 {
-	net->memory = mem_alloc(POOL_BYTES + COPY_BYTES, FRAME_STEP);
+	net->memory = mem_alloc(POOL_BYTES + COPY_BYTES, NET_FRAME_BYTES);	// no frame crosses a page
 	if (!net->memory)
 		return E_NOMEM;
 	struct net_queue *q = net->queue[0];
