@@ -29,16 +29,17 @@
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 // QUICK: called by core/entry.S, keeps all registers but that of the result, and calls nothing.
 #if defined(INGOT_TEST)
-#define QUICK
+#define KEEPS_REGISTERS
 #else
-#define QUICK HOT __attribute__((no_caller_saved_registers))
+#define KEEPS_REGISTERS __attribute__((no_caller_saved_registers))
 #endif
+#define QUICK HOT KEEPS_REGISTERS
 #if defined(__clang__) || defined(INGOT_TEST)
 #define HOT
 #else
 #define HOT __attribute__((optimize( \
-	"O2", "forward-propagate", "tree-forwprop", "if-conversion", "move-loop-invariants", \
-	"tree-loop-im", "tree-dominator-opts", "tree-coalesce-vars", "optimize-sibling-calls", \
+	"O2", "forward-propagate", "tree-forwprop", "if-conversion", \
+	"move-loop-invariants", "tree-loop-im", "tree-dominator-opts", "tree-coalesce-vars", "optimize-sibling-calls", \
 	"shrink-wrap", "no-align-functions", "no-align-loops", "no-align-jumps", "no-tree-vectorize", \
 	"no-ipa-cp")))
 #endif

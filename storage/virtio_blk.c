@@ -78,36 +78,35 @@ static inline struct vblk *to_vblk(struct blk_dev *blk)
 	return container_of(blk, struct vblk, blk);
 }
 
-static HOT int vblk_submit(void *queue, const struct ingot_blk_req *req)
+static __attribute__((noinline)) int vblk_full(struct vblk_queue *q)
 {
-	struct vblk_queue *q = queue;
-	struct virtq *vq = &q->vq;
-	if (unlikely(vq->avail_index - vq->used_index >= q->limit)) {
-		virtq_publish(vq);
-		return q->limit ? E_AGAIN : E_IO;
-	}
-	uint32_t id = vq->ring[vq->avail_index & vq->mask], number = id >> q->shift, next = id & q->base_mask;
-	uint32_t shift = q->block_shift, op = req->op, most = next + q->pieces, status = next + CHAIN - 1;
-	struct vblk_slot *slot = &q->slots[number];
-	struct virtq_desc *desc = &q->table[number * CHAIN];
+	virtq_publish(&q->vq);
+	return q->limit ? E_AGAIN : E_IO;
+}
+
+// The chain of a request whose data isn't in one piece, or isn't the program's.
+static __attribute__((noinline)) int vblk_chain(struct vblk_queue *q, struct virtq_desc *desc, struct vblk_slot *slot,
+	const struct ingot_blk_req *req)
+{
+	uint32_t base = desc->next - 1, next = base, op = req->op;
 	const char *data = req->data;
-	uint64_t left = (uint64_t)req->count << shift << SECTOR_SHIFT;
-	slot->sector = req->block << shift;
-	slot->type = op;	// v.5.2.6: IN, OUT
-	slot->tag = req->tag;
-	slot->status = STATUS_NONE;
-	if (unlikely(op >= INGOT_FLUSH)) {
+	uint64_t left = (uint64_t)req->count << q->block_shift << SECTOR_SHIFT;
+	if (op >= INGOT_FLUSH) {
 		slot->first = slot->sector;
 		slot->sector = 0;
 		slot->sectors = left >> SECTOR_SHIFT;
 		data = (const char *)&slot->first;
-		left = op == INGOT_FLUSH ? 0 : SEGMENT_BYTES;
-		slot->type = op == INGOT_FLUSH ? TYPE_FLUSH : TYPE_DISCARD;
+		left = SEGMENT_BYTES;
+		slot->type = TYPE_DISCARD;
+		if (op == INGOT_FLUSH) {
+			slot->type = TYPE_FLUSH;
+			left = 0;
+		}
 	}
 	while (left) {
 		size_t run;
 		uint64_t phys = mem_phys(data, left, &run);
-		if (unlikely(!run || next == most))
+		if (!run || next - base == q->pieces)
 			return E_INVAL;
 		if (run > q->piece_bytes)
 			run = q->piece_bytes;
@@ -119,12 +118,41 @@ static HOT int vblk_submit(void *queue, const struct ingot_blk_req *req)
 		data += run;
 		left -= run;
 	}
-	desc->next = status;
+	desc->next = base + CHAIN - 1;
+	q->vq.avail_index++;
+	return E_OK;
+}
+
+static HOT int vblk_submit(void *queue, const struct ingot_blk_req *req)
+{
+	struct vblk_queue *q = queue;
+	struct virtq *vq = &q->vq;
+	if (unlikely(vq->avail_index - vq->used_index >= q->limit))
+		return vblk_full(q);
+	uint32_t id = vq->ring[vq->avail_index & vq->mask], number = id >> q->shift, op = req->op, shift = q->block_shift;
+	struct vblk_slot *slot = &q->slots[number];
+	struct virtq_desc *desc = &q->table[number * CHAIN];
+	size_t run, bytes = (size_t)req->count << shift << SECTOR_SHIFT;
+	slot->sector = req->block << shift;
+	slot->type = op;	// v.5.2.6: IN, OUT
+	slot->tag = req->tag;
+	slot->status = STATUS_NONE;
+	id &= q->base_mask;
+	desc->next = id + 1;
+	if (unlikely(op >= INGOT_FLUSH || bytes > q->piece_bytes))
+		return vblk_chain(q, desc, slot, req);
+	uint64_t phys = mem_phys(req->data, bytes, &run);
+	if (unlikely(run != bytes))
+		return vblk_chain(q, desc, slot, req);
+	desc[1].phys = phys;
+	desc[1].len = bytes;
+	desc[1].flags = (op ^ INGOT_WRITE) * VIRTQ_DESC_WRITE + VIRTQ_DESC_NEXT;
+	desc[1].next = id + CHAIN - 1;
 	vq->avail_index++;
 	return E_OK;
 }
 
-static int vblk_error(uint32_t status)
+static __attribute__((noinline)) int vblk_error(uint32_t status)
 {
 	return status == STATUS_UNSUPPORTED ? E_NOTSUP : status == STATUS_NONE ? E_TIMEOUT : E_IO;
 }
@@ -135,27 +163,30 @@ static HOT uint32_t vblk_poll(void *queue, struct ingot_blk_done *done, uint32_t
 	struct virtq *vq = &q->vq;
 	if (vq->notified != (uint16_t)vq->avail_index)
 		virtq_publish(vq);
-	uint32_t pending = virtq_pending(vq), at = vq->used_index, mask = vq->mask, depth = q->depth, shift = q->shift;
-	if (!pending || pending > vq->avail_index - at)	// nonsense
-		return 0;
+	uint32_t pending = virtq_pending(vq), from = vq->used_index, at = from, mask = vq->mask;
 	uint16_t *ring = vq->ring;
-	volatile uint64_t *used = vq->used;
-	const struct ingot_blk_done *first = done;
-	for (uint32_t end = at + min_u64(max, pending); at != end; at++, done++) {
-		if (unlikely((uint32_t)virtq_used(used, at & mask) != ring[at & mask])) {
+	if (pending > vq->avail_index - at)	// nonsense
+		max = 0;
+	if (max > pending)
+		max = pending;
+	for (const uint32_t end = at + max; at != end; at++, done++) {
+		uint32_t id = ring[at & mask];
+		if (unlikely((uint32_t)virtq_used(vq->used, at & mask) != id)) {
 			vq->used_index = at;
 			if (!virtq_reorder(vq))
 				break;
+			id = ring[at & mask];
 		}
-		uint32_t id = ring[at & mask];
-		const struct vblk_slot *slot = &q->slots[id >> shift];
+		const struct vblk_slot *slot = &q->slots[id >> q->shift];
 		uint32_t status = slot->status;
-		ring[(at + depth) & mask] = id;
+		ring[(at + q->depth) & mask] = id;
 		done->tag = slot->tag;
-		done->status = likely(!status) ? E_OK : vblk_error(status);
+		done->status = E_OK;
+		if (unlikely(status))
+			done->status = vblk_error(status);
 	}
 	vq->used_index = at;
-	return done - first;
+	return at - from;
 }
 
 // The reset takes every request from the device; it stays off.
@@ -249,16 +280,15 @@ static int vblk_probe(struct device *dev, const struct dev_id *row)
 	info->blocks = (info->blocks << 32 | virtio_config(vdev, CONFIG_CAPACITY, 0)) >> (disk->shift - SECTOR_SHIFT);
 	info->max_blocks = clamp_u32(disk->piece_bytes * disk->pieces, 0, MOST_BYTES) >> disk->shift;
 	info->align = 1;
-	info->features = (vdev->features >> F_RO & INGOT_BLK_READONLY) |
-		(vdev->features >> (F_FLUSH - 1) & INGOT_BLK_FLUSH) |
-		(vdev->features >> (F_DISCARD - 2) & INGOT_BLK_DISCARD);
+	uint32_t features = vdev->features;
+	info->features = (features >> F_RO & INGOT_BLK_READONLY) | (features >> (F_FLUSH - 1) & INGOT_BLK_FLUSH) |
+		(features >> (F_DISCARD - 2) & INGOT_BLK_DISCARD);
 	blk->submit = vblk_submit;
 	blk->poll = vblk_poll;
 	blk->ops = &vblk_ops;
 	blk->dev = dev;
 	blk->kind = BLK_VIRTIO;
-	info->queues = clamp_u32(virtio_config(vdev, CONFIG_QUEUES, 1), 1,
-		smp_count() < BLK_QUEUES ? smp_count() : BLK_QUEUES);
+	info->queues = clamp_u32(virtio_config(vdev, CONFIG_QUEUES, 1), 1, min_u64(smp_count(), BLK_QUEUES));
 	for (uint32_t i = 0; i < info->queues && rc == E_OK; i++)
 		rc = vblk_start_queue(disk, i);
 	if (rc == E_OK) {
