@@ -26,7 +26,7 @@
 #define CONFIG_QUEUES VIRTIO_FIELD(F_MQ, 34, 2)
 
 #define SECTOR_SHIFT 9
-#define BLOCK_SHIFT_MOST 12
+#define BLOCK_MOST 4096
 #define TYPE_FLUSH 4		// v.5.2.6
 #define TYPE_DISCARD 11
 #define STATUS_OK 0
@@ -60,16 +60,15 @@ struct vblk_queue {
 	uint32_t limit;			// the same, or 0: the device has been given up
 	uint32_t shift;			// from descriptor numbers to slots
 	uint32_t base_mask;		// of descriptor numbers: the first of a chain in its table
-	uint32_t pieces, piece_bytes;	// most that the device takes
-	uint32_t block_shift;		// from blocks to sectors
+	struct vblk *disk;
 	struct vblk_slot slots[RING];
 	struct virtq_desc chains[RING * CHAIN];
 };
 
 struct vblk {
 	struct virtio_dev *vdev;
-	uint32_t pieces, piece_bytes;	// as in struct vblk_queue
-	uint32_t shift;			// from blocks to bytes
+	uint32_t pieces, piece_bytes;	// most that the device takes
+	uint32_t shift;			// from blocks to sectors
 	struct blk_dev blk;
 };
 
@@ -90,7 +89,7 @@ static __attribute__((noinline)) int vblk_chain(struct vblk_queue *q, struct vir
 {
 	uint32_t base = desc->next - 1, next = base, op = req->op;
 	const char *data = req->data;
-	uint64_t left = (uint64_t)req->count << q->block_shift << SECTOR_SHIFT;
+	uint64_t left = (uint64_t)req->count << q->disk->shift << SECTOR_SHIFT;
 	if (op >= INGOT_FLUSH) {
 		slot->first = slot->sector;
 		slot->sector = 0;
@@ -106,10 +105,10 @@ static __attribute__((noinline)) int vblk_chain(struct vblk_queue *q, struct vir
 	while (left) {
 		size_t run;
 		uint64_t phys = mem_phys(data, left, &run);
-		if (!run || next - base == q->pieces)
+		if (!run || next - base == q->disk->pieces)
 			return E_INVAL;
-		if (run > q->piece_bytes)
-			run = q->piece_bytes;
+		if (run > q->disk->piece_bytes)
+			run = q->disk->piece_bytes;
 		desc->next = ++next;	// of the one before
 		desc++;
 		desc->phys = phys;
@@ -129,7 +128,7 @@ static HOT int vblk_submit(void *queue, const struct ingot_blk_req *req)
 	struct virtq *vq = &q->vq;
 	if (unlikely(vq->avail_index - vq->used_index >= q->limit))
 		return vblk_full(q);
-	uint32_t id = vq->ring[vq->avail_index & vq->mask], number = id >> q->shift, op = req->op, shift = q->block_shift;
+	uint32_t id = vq->ring[vq->avail_index & vq->mask], number = id >> q->shift, op = req->op, shift = q->disk->shift;
 	struct vblk_slot *slot = &q->slots[number];
 	struct virtq_desc *desc = &q->table[number * CHAIN];
 	size_t run, bytes = (size_t)req->count << shift << SECTOR_SHIFT;
@@ -139,7 +138,7 @@ static HOT int vblk_submit(void *queue, const struct ingot_blk_req *req)
 	slot->status = STATUS_NONE;
 	id &= q->base_mask;
 	desc->next = id + 1;
-	if (unlikely(op >= INGOT_FLUSH || bytes > q->piece_bytes))
+	if (unlikely(op >= INGOT_FLUSH || bytes > q->disk->piece_bytes))
 		return vblk_chain(q, desc, slot, req);
 	uint64_t phys = mem_phys(req->data, bytes, &run);
 	if (unlikely(run != bytes))
@@ -215,9 +214,7 @@ static int vblk_start_queue(struct vblk *disk, uint32_t index)
 	struct virtq_desc *desc = direct ? vq->desc : q->chains;
 	struct virtq_desc *entry = vq->desc;
 	struct vblk_slot *slot = q->slots;
-	q->pieces = disk->pieces;
-	q->piece_bytes = disk->piece_bytes;
-	q->block_shift = disk->shift - SECTOR_SHIFT;
+	q->disk = disk;
 	q->table = desc;
 	q->shift = direct ? CHAIN_SHIFT : 0;
 	q->base_mask = -direct;
@@ -271,14 +268,13 @@ static int vblk_probe(struct device *dev, const struct dev_id *row)
 	disk->vdev = vdev;
 	disk->pieces = clamp_u32(virtio_config(vdev, CONFIG_SEG_MAX, PIECES), 1, PIECES);
 	disk->piece_bytes = clamp_u32(virtio_config(vdev, CONFIG_SIZE_MAX, MOST_BYTES), 1 << SECTOR_SHIFT, MOST_BYTES);
-	disk->shift = SECTOR_SHIFT;
-	uint32_t block = virtio_config(vdev, CONFIG_BLK_SIZE, 0);
-	while (disk->shift < BLOCK_SHIFT_MOST && 1u << disk->shift < block)
+	uint32_t block = virtio_config(vdev, CONFIG_BLK_SIZE, 0), bytes = 1 << SECTOR_SHIFT;
+	for (; bytes < block && bytes < BLOCK_MOST; bytes *= 2)
 		disk->shift++;
-	info->block_bytes = 1u << disk->shift;
+	info->block_bytes = bytes;
 	info->blocks = virtio_config(vdev, CONFIG_CAPACITY_HIGH, 0);
-	info->blocks = (info->blocks << 32 | virtio_config(vdev, CONFIG_CAPACITY, 0)) >> (disk->shift - SECTOR_SHIFT);
-	info->max_blocks = clamp_u32(disk->piece_bytes * disk->pieces, 0, MOST_BYTES) >> disk->shift;
+	info->blocks = (info->blocks << 32 | virtio_config(vdev, CONFIG_CAPACITY, 0)) >> disk->shift;
+	info->max_blocks = clamp_u32(disk->piece_bytes * disk->pieces, 0, MOST_BYTES) / bytes;
 	info->align = 1;
 	uint32_t features = vdev->features;
 	info->features = (features >> F_RO & INGOT_BLK_READONLY) | (features >> (F_FLUSH - 1) & INGOT_BLK_FLUSH) |
