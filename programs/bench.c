@@ -273,7 +273,7 @@ static uint64_t base;	// reading the counter twice and calling a function
 static void report(const char *what, uint32_t each, void (*before)(void), void (*fn)(void), void (*after)(void))
 {
 	uint64_t took = (least(before, fn, after) - base) * 10 / each;
-	print("bench: %s: %lu.%lu\n", what, took / 10, took % 10);
+	print("bench: %s: %lu.%lu in %u\n", what, took / 10, took % 10, RUNS * each);
 }
 
 static void all_calls(void)
