@@ -205,10 +205,11 @@ b_output:			// RSI = text, RCX = length
 
 b_net_tx:			// RSI = frame, RCX = length, RDX = interface
 	push %rax
-	push %rdx
+	push %rcx
 	push %rdi
-	movzbl %dl, %edx
-	mov classic_net(,%rdx,8), %rdi
+	save_common
+	movzbl %dl, %eax
+	mov classic_net(,%rax,8), %rdi
 	test %rdi, %rdi
 	jz 1f
 	mov %rcx, %rdx
@@ -217,19 +218,10 @@ b_net_tx:			// RSI = frame, RCX = length, RDX = interface
 	call *(%rdi)
 	popf
 	test %eax, %eax
-	jz 1f
-	pop %rdi
-	pop %rdx
-	pop %rax
-	ret
-1:	pop %rdi
-	pop %rdx
-	push %rcx
-	push %rdi
-	save_common
-	mov %rsi, %rdi
-	mov %rcx, %rsi
-	movzbl %dl, %edx
+	jnz tx_out
+1:	mov 32(%rsp), %rdi
+	mov 56(%rsp), %rsi
+	movzbl 40(%rsp), %edx
 	call *classic + 0
 tx_out:	restore_common
 	pop %rdi
@@ -239,31 +231,22 @@ tx_out:	restore_common
 
 b_net_rx:			// RDX = interface -> RDI = frame, RCX = length, ZF
 	push %rax
+	save_common
 	push %rdi		// stays as it is if there is no frame
-	movzbl %dl, %ecx
-	mov classic_net(,%rcx,8), %rdi
+	movzbl %dl, %eax
+	mov classic_net(,%rax,8), %rdi
+	mov %rsp, %rsi
 	test %rdi, %rdi
 	jz 1f
 	call *8(%rdi)
-	cmp $1, %rax
-	je 1f
-	mov %rax, %rcx
-	shr $48, %rcx
-	jz 2f
-	pop %rdi
-	movabs $0xFFFFFFFFFFFF, %rdi
-	and %rax, %rdi
-	test %ecx, %ecx
-	pop %rax
-	ret
-1:	mov %rsp, %rdi
-	save_common
-	mov %rdi, %rsi
-	mov %ecx, %edi
+	test %rax, %rax
+	jns 2f
+	mov %rsp, %rsi
+1:	movzbl 48(%rsp), %edi
 	call *classic + 8
-	mov %rax, %rcx
+2:	mov %rax, %rcx
+	pop %rdi
 	restore_common
-2:	pop %rdi
 	pop %rax
 	test %rcx, %rcx
 	ret

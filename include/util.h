@@ -27,13 +27,6 @@
 
 // Data paths are compiled for speed, the rest for its size when packed (meson.build).  ALWAYS_INLINE: what they call.
 #define ALWAYS_INLINE inline __attribute__((always_inline))
-// QUICK: called by core/entry.S, keeps all registers but that of the result, and calls nothing.
-#if defined(INGOT_TEST)
-#define KEEPS_REGISTERS
-#else
-#define KEEPS_REGISTERS __attribute__((no_caller_saved_registers))
-#endif
-#define QUICK HOT KEEPS_REGISTERS
 #if defined(__clang__) || defined(INGOT_TEST)
 #define HOT
 #else

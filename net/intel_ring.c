@@ -185,7 +185,7 @@ uint32_t intel_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t
 }
 
 // b_net_tx with a frame of its own at hand and room in the ring; what is sent comes back when there is none.
-static QUICK uint64_t intel_send(struct classic_net *classic, const void *data, uint64_t len)
+static HOT uint64_t intel_send(struct classic_net *classic, const void *data, uint64_t len)
 {
 	struct net_queue *queue = container_of(classic, struct net_queue, classic);
 	struct intel_pair *pair = intel_pair(queue);
@@ -221,7 +221,7 @@ static QUICK uint64_t intel_send(struct classic_net *classic, const void *data, 
 }
 
 // b_net_rx of a good frame: the frame that it returned last takes its place.
-static QUICK uint64_t intel_receive(struct classic_net *classic)
+static HOT int64_t intel_receive(struct classic_net *classic, void **data)
 {
 	struct net_queue *queue = container_of(classic, struct net_queue, classic);
 	struct intel_pair *pair = intel_pair(queue);
@@ -233,7 +233,7 @@ static QUICK uint64_t intel_receive(struct classic_net *classic)
 		return 0;
 	info = (info & pair->rx_good) - RX_FIRST;
 	if (unlikely(info > pair->rx_limit || !held))
-		return 1;
+		return -1;
 	frame = INTEL_AT(pair->rx_slot, slot)->frame;
 	INTEL_AT(pair->rx_slot, slot)->frame = held;
 	queue->held = frame;
@@ -245,7 +245,8 @@ static QUICK uint64_t intel_receive(struct classic_net *classic)
 	queue->stats.rx_frames++;
 	queue->stats.rx_bytes += info;
 	intel_tell(pair, at);
-	return info << 48 | ((uintptr_t)frame + NET_DATA);
+	*data = (char *)frame + NET_DATA;
+	return info;
 }
 
 int intel_alloc(struct net_dev *net, uint32_t count)

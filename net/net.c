@@ -117,7 +117,7 @@ void net_close(uint32_t index)
 // ---- The register interface ----------------------------------------------------------------------------------
 
 // For drivers without their own.
-static QUICK uint64_t net_send(struct classic_net *classic, const void *data, uint64_t len)
+static HOT uint64_t net_send(struct classic_net *classic, const void *data, uint64_t len)
 {
 	struct net_queue *q = container_of(classic, struct net_queue, classic);
 	uint32_t sent = 0;
@@ -135,10 +135,11 @@ static QUICK uint64_t net_send(struct classic_net *classic, const void *data, ui
 	return sent;
 }
 
-static QUICK uint64_t net_receive(struct classic_net *classic)
+static int64_t net_receive(struct classic_net *classic, void **data)
 {
 	(void)classic;
-	return 1;
+	(void)data;
+	return -1;
 }
 
 // When the first attempt has failed.

@@ -202,7 +202,7 @@ static HOT uint32_t vnet_rx(struct net_queue *queue, struct ingot_frame **frames
 }
 
 // b_net_tx with a frame of its own at hand and room in the ring; what is sent comes back when there is none.
-static QUICK uint64_t vnet_send(struct classic_net *classic, const void *data, uint64_t len)
+static HOT uint64_t vnet_send(struct classic_net *classic, const void *data, uint64_t len)
 {
 	struct net_queue *queue = container_of(classic, struct net_queue, classic);
 	struct virtq *vq = &to_pair(queue)->tx;
@@ -239,36 +239,31 @@ done:
 }
 
 // b_net_rx of a good frame in its turn: the frame that it returned last takes its place.
-static QUICK uint64_t vnet_receive(struct classic_net *classic)
+static HOT int64_t vnet_receive(struct classic_net *classic, void **data)
 {
 	struct net_queue *queue = container_of(classic, struct net_queue, classic);
-	struct vnet_pair *pair = to_pair(queue);
-	struct virtq *vq = &pair->rx;
+	struct virtq *vq = &to_pair(queue)->rx;
 	uint32_t at = vq->used_index, slot = at & vq->mask;
 	struct ingot_frame *held = queue->held;
 	struct virtq_desc *desc = vq->desc;
-	uint64_t found = 0, id, len;
 	if (virtq_used_index(vq) == (uint16_t)at)
-		goto done;
+		return 0;
 	barrier();
-	found = 1;
-	id = vq->ring[slot];
-	len = virtq_used(vq->used, slot) - id;
+	uint64_t id = vq->ring[slot], len = virtq_used(vq->used, slot) - id;
 	len = (len >> 32 | len << 32) - (HEADER + FRAME_LEAST);
-	if (unlikely(len > desc->len - HEADER - FRAME_LEAST || !(~at & pair->quick) || !held))
-		goto done;
+	if (unlikely(len > desc->len - HEADER - FRAME_LEAST || !(~at & to_pair(queue)->quick) || !held))
+		return -1;
 	desc += id;
-	found = desc->phys;
+	uint64_t phys = desc->phys + HEADER;
 	desc->phys = (uintptr_t)held + NET_DATA - HEADER;
-	queue->held = net_frame(found + HEADER);
-	vq->used_index = at + 1;
+	queue->held = net_frame(phys);
+	*data = (void *)(uintptr_t)phys;
+	vq->used_index++;
 	vq->avail_index++;
 	len += FRAME_LEAST;
 	queue->stats.rx_frames++;
 	queue->stats.rx_bytes += len;
-	found += HEADER + (len << 48);
-done:
-	return found;
+	return len;
 }
 
 // ---- Control path --------------------------------------------------------------------------------------------

@@ -609,12 +609,8 @@ static void b_net_tx(const void *data, uint64_t len, uint32_t index)
 static uint64_t b_net_rx(uint32_t index, void **data)
 {
 	struct classic_net *net = classic_net[index];
-	uint64_t frame = net ? net->receive(net) : 1;
-	if (frame == 1)
-		return net_classic_rx(index, data);
-	if (frame >> 48)
-		*data = (void *)(frame << 16 >> 16);
-	return frame >> 48;
+	int64_t len = net ? net->receive(net, data) : -1;
+	return len < 0 ? net_classic_rx(index, data) : (uint64_t)len;
 }
 
 static void classic_frames(void **state)
