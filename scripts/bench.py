@@ -36,7 +36,7 @@ def sizes(folder):
 
 
 def calls(folder, boot):
-	"""What the program prints: instructions by name, and doorbells in each of its runs.  `boot`: what QEMU starts from."""
+	"""What the program prints: instructions by name, and doorbells of each run.  `boot`: what QEMU starts from."""
 	line = qemu.machine("q35", memory="128M") + ["-icount", "shift=0,sleep=off", "-display", "none", "-serial", "stdio"]
 	line += boot + qemu.net() + qemu.disk(qemu.scratch_disk(folder)) + ["-trace", "virtio_queue_notify"]
 	result = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
