@@ -205,6 +205,14 @@ int virtio_irq(struct virtio_dev *vdev, struct virtq *vq, irq_handler handler, v
 	return rc;
 }
 
+void virtq_describe(struct virtq_desc *desc, const volatile void *data, uint32_t len, uint32_t flags)
+{
+	desc->phys = (uintptr_t)data;
+	desc->len = len;
+	desc->flags = flags;
+	desc->next = flags >> 16;
+}
+
 // ---- Data path -----------------------------------------------------------------------------------------------
 
 HOT void virtq_publish(struct virtq *vq)

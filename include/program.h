@@ -25,8 +25,8 @@ struct classic_calls {
 };
 extern struct classic_calls classic;
 
-// What b_net_tx (with interrupts off) and b_net_rx try first: functions of the interface's driver that send or receive one
-// frame in the usual case and leave all others to the calls above.
+// What b_net_tx (with interrupts off) and b_net_rx try first: functions of the interface's driver that send or receive
+// one frame in the usual case and leave all others to the calls above.
 struct classic_net {
 	uint64_t (*send)(struct classic_net *net, const void *frame, uint64_t len);	// 0: not done
 	int64_t (*receive)(struct classic_net *net, void **frame);	// length; 0: none is there; -1: not done

@@ -109,6 +109,9 @@ static inline bool virtio_has(const struct virtio_dev *vdev, uint32_t feature)
 	return vdev->features >> feature & 1;
 }
 
+// Fills in a descriptor; `flags` with the number of the next one in bits 31:16.
+void virtq_describe(struct virtq_desc *desc, const volatile void *data, uint32_t len, uint32_t flags);
+
 // Makes the entries up to avail_index visible, asks for the next interrupt if the queue is armed, and rings the
 // doorbell if the device asks for it (v.2.7.10): once a burst.
 void virtq_publish(struct virtq *vq);

@@ -62,9 +62,10 @@ static int net_start(struct net_dev *net, uint32_t queues, const char *memory, s
 	}
 	bytes = ALIGN_DOWN(bytes / queues, FRAME_STEP);
 	for (uint32_t i = 0; i < queues; i++, memory += bytes) {
-		net->queue[i]->held = NULL;
-		net_carve(&net->queue[i]->pool, memory, bytes, frame_bytes);
-		if (net->queue[i]->pool.total < FRAMES_LEAST)
+		struct net_queue *q = net->queue[i];
+		q->held = NULL;
+		net_carve(&q->pool, memory, bytes, frame_bytes);
+		if (q->pool.total < FRAMES_LEAST)
 			return E_INVAL;
 	}
 	if (frame_bytes <= NET_FRAME_BYTES && mtu > 1500)

@@ -278,12 +278,8 @@ static int vnet_command(struct vnet *nic, uint32_t command, uint32_t value)
 	nic->request.command = command;
 	nic->request.value = value;
 	nic->request.ack = 1;
-	desc[0].phys = (uintptr_t)&nic->request;
-	desc[0].len = command == COMMAND_MQ_PAIRS_SET ? 4 : 3;
-	desc[0].flags = desc[0].next = VIRTQ_DESC_NEXT;	// descriptor 1
-	desc[1].phys = (uintptr_t)&nic->request.ack;
-	desc[1].len = 1;
-	desc[1].flags = VIRTQ_DESC_WRITE;
+	virtq_describe(desc, &nic->request, command == COMMAND_MQ_PAIRS_SET ? 4 : 3, VIRTQ_DESC_NEXT | 1 << 16);
+	virtq_describe(desc + 1, &nic->request.ack, 1, VIRTQ_DESC_WRITE);
 	vq->ring[vq->avail_index++ & vq->mask] = 0;
 	virtq_publish(vq);
 	while (!virtq_pending(vq))
@@ -341,9 +337,7 @@ static int vnet_start_pair(struct vnet *nic, uint32_t index)
 	to_pair(queue)->quick = vq->mask & TELL_MASK;
 	for (struct virtq_desc *desc = vq->desc, *end = desc + vq->size; desc < end; desc++) {
 		struct ingot_frame *frame = ingot_frame_get(&queue->pool);
-		desc->phys = frame->phys - HEADER;
-		desc->len = frame->room + HEADER;
-		desc->flags = VIRTQ_DESC_WRITE;
+		virtq_describe(desc, frame->data - HEADER, frame->room + HEADER, VIRTQ_DESC_WRITE);
 	}
 	return E_OK;
 }

@@ -46,11 +46,11 @@ good:
 static int blk_wait(struct blk_dev *blk, struct ingot_blk_req req, uint64_t left)
 {
 	struct ingot_blk_done done[16];
-	uint32_t most = req.op <= INGOT_WRITE ? blk->info.max_blocks : ~0u, flying = 0;
-	uint64_t end = time_deadline(BLK_TIMEOUT_US);
+	uint32_t most = req.op <= INGOT_WRITE ? blk->info.max_blocks : ~0u, flying = 0, got;
 	bool more = true;
 	int status = E_OK;
 	for (;;) {
+		uint64_t end = time_deadline(BLK_TIMEOUT_US);
 		while (more && status == E_OK) {
 			req.count = min_u64(left, most);
 			int rc = blk_check(blk, 0, &req);
@@ -70,24 +70,19 @@ static int blk_wait(struct blk_dev *blk, struct ingot_blk_req req, uint64_t left
 			more = left;
 		}
 		if (!flying)
-			break;
-		uint32_t got = blk->poll(blk->queue[0], done, ARRAY_SIZE(done));
+			return status;
+		while (!(got = blk->poll(blk->queue[0], done, ARRAY_SIZE(done))))
+			if (time_passed(end)) {
+				blk->ops->recover(blk);
+				while (blk->poll(blk->queue[0], done, ARRAY_SIZE(done)))
+					;
+				return E_TIMEOUT;
+			}
 		flying -= got;
-		if (!got) {
-			if (!time_passed(end))
-				continue;
-			blk->ops->recover(blk);
-			while (blk->poll(blk->queue[0], done, ARRAY_SIZE(done)))
-				;
-			status = E_TIMEOUT;
-			break;
-		}
-		end = time_deadline(BLK_TIMEOUT_US);
 		while (got--)
 			if (done[got].status != E_OK)
 				status = done[got].status;
 	}
-	return status;
 }
 
 // Data at an address that the device can't take: through a buffer of our own, piece by piece.

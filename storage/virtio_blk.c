@@ -210,29 +210,21 @@ static int vblk_start_queue(struct vblk *disk, uint32_t index)
 	int rc = virtio_queue(disk->vdev, index, RING, vq);
 	if (rc != E_OK)
 		return rc;
-	bool direct = !virtio_has(disk->vdev, VIRTIO_F_INDIRECT_DESC);
-	struct virtq_desc *desc = direct ? vq->desc : q->chains;
-	struct virtq_desc *entry = vq->desc;
+	uint32_t shift = virtio_has(disk->vdev, VIRTIO_F_INDIRECT_DESC) ? 0 : CHAIN_SHIFT;
+	struct virtq_desc *desc = shift ? vq->desc : q->chains, *entry = vq->desc;
 	struct vblk_slot *slot = q->slots;
 	q->disk = disk;
 	q->table = desc;
-	q->shift = direct ? CHAIN_SHIFT : 0;
-	q->base_mask = -direct;
-	disk->blk.info.depth = q->depth = q->limit = vq->size >> q->shift;
+	q->shift = shift;
+	q->base_mask = shift ? ~0u : 0;
+	disk->blk.info.depth = q->depth = q->limit = vq->size >> shift;
 	for (uint32_t i = 0; i < q->depth; i++, slot++, entry++) {
-		vq->ring[i] = i << q->shift;
-		if (!direct) {
-			entry->phys = (uintptr_t)desc;
-			entry->len = CHAIN * sizeof(*desc);
-			entry->flags = VIRTQ_DESC_INDIRECT;
-		}
-		desc->phys = (uintptr_t)slot;
-		desc->len = HEADER_BYTES;
-		desc->flags = VIRTQ_DESC_NEXT;
+		vq->ring[i] = i << shift;
+		if (!shift)
+			virtq_describe(entry, desc, CHAIN * sizeof(*desc), VIRTQ_DESC_INDIRECT);
+		virtq_describe(desc, slot, HEADER_BYTES, VIRTQ_DESC_NEXT);
 		desc += CHAIN;
-		desc[-1].phys = (uintptr_t)&slot->status;
-		desc[-1].len = 1;
-		desc[-1].flags = VIRTQ_DESC_WRITE;
+		virtq_describe(desc - 1, &slot->status, 1, VIRTQ_DESC_WRITE);
 	}
 	return E_OK;
 }
