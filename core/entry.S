@@ -85,30 +85,43 @@ irq_common:
 	add $16, %rsp		// return address of the stub, error code
 	iretq
 
-// callback_call(fn, arg, area, xsave): fn(arg), with the vector registers of whom it interrupts kept in `area`.
+// callback_call(fn, arg, area, xsave): fn(arg), with the vector registers of whom it interrupts kept in `area`.  A
+// routine of the register interface keeps no register but RSP.
 	.global callback_call
 callback_call:
 	push %rbx
 	push %rbp
-	mov %rsp, %rbp
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	mov %rsp, %rax
+	and $-16, %rsp
+	push %rax
+	push %rdx
 	mov %rdx, %rbx
 	mov %rdi, %r8
 	mov %rsi, %rdi
-	and $-16, %rsp
 	test %ecx, %ecx
 	jz 1f
 	or $-1, %eax
 	or $-1, %edx
 	xsave64 (%rbx)
 	call *%r8
+	pop %rbx
 	or $-1, %eax
 	or $-1, %edx
 	xrstor64 (%rbx)
 	jmp 2f
 1:	fxsave64 (%rbx)
 	call *%r8
+	pop %rbx
 	fxrstor64 (%rbx)
-2:	mov %rbp, %rsp
+2:	pop %rsp
+	pop %r15
+	pop %r14
+	pop %r13
+	pop %r12
 	pop %rbp
 	pop %rbx
 	ret
@@ -205,23 +218,25 @@ b_output:			// RSI = text, RCX = length
 
 b_net_tx:			// RSI = frame, RCX = length, RDX = interface
 	push %rax
-	push %rcx
 	push %rdi
-	save_common
 	movzbl %dl, %eax
 	mov classic_net(,%rax,8), %rdi
-	test %rdi, %rdi
-	jz 1f
-	mov %rcx, %rdx
 	pushf
 	cli
 	call *(%rdi)
 	popf
 	test %eax, %eax
-	jnz tx_out
-1:	mov 32(%rsp), %rdi
-	mov 56(%rsp), %rsi
-	movzbl 40(%rsp), %edx
+	pop %rdi
+	pop %rax
+	jz 1f
+	ret
+1:	push %rax
+	push %rcx
+	push %rdi
+	save_common
+	mov %rsi, %rdi
+	mov %rcx, %rsi
+	movzbl %dl, %edx
 	call *classic + 0
 tx_out:	restore_common
 	pop %rdi
@@ -231,23 +246,26 @@ tx_out:	restore_common
 
 b_net_rx:			// RDX = interface -> RDI = frame, RCX = length, ZF
 	push %rax
-	save_common
-	push %rdi		// stays as it is if there is no frame
-	movzbl %dl, %eax
-	mov classic_net(,%rax,8), %rdi
-	mov %rsp, %rsi
-	test %rdi, %rdi
-	jz 1f
+	movzbl %dl, %edi
+	mov classic_net(,%rdi,8), %rdi
 	call *8(%rdi)
-	test %rax, %rax
-	jns 2f
+	mov 16(%rdi), %ecx
+	mov %rax, %rdi
+	cmp $1, %rax
+	jbe 1f
+	pop %rax
+	ret
+1:	mov %eax, %ecx		// none, or another attempt
+	jb 2f
+	save_common
+	push $0
 	mov %rsp, %rsi
-1:	movzbl 48(%rsp), %edi
+	movzbl %dl, %edi
 	call *classic + 8
-2:	mov %rax, %rcx
+	mov %rax, %rcx
 	pop %rdi
 	restore_common
-	pop %rax
+2:	pop %rax
 	test %rcx, %rcx
 	ret
 

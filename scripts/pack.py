@@ -1,228 +1,193 @@
 #!/usr/bin/python3
-"""Packs the kernel's flat image: pack.py STUB IMAGE -o kernel.bin
+"""Packs the kernel: pack.py KERNEL.ELF -o kernel.bin
 
-STUB is core/unpack.S as a flat binary; the image follows it in the format NRV2B of the UCL library, its calls made
-absolute so that they repeat themselves.  What to copy from where is chosen here with all costs in view, which makes
-3% less of it than the library does.  The result is unpacked again and compared before it is written.
+kernel.bin is a head of two words (its own bytes, those of what it unpacks to) and a raw LZMA stream of the kernel's
+image, whose instructions have been split into streams as core/split.c wants them.  The result is unpacked again here
+and compared before it is written.
 """
 import argparse
+import lzma
+import re
 import struct
 import sys
+from pathlib import Path
 
-WORDS_AT = 4		# in the stub: the size of kernel.bin, that of the image, the tag of calls
-CALL = 0xE8
-FAR = 0xD00		# a copy from farther away is one byte longer than its code says
-LONGEST = 2000
-TRIES = 400		# places looked at for each position
-STATES = 3		# ways kept for each position, by the last offset
-END = 0xFFFFFFFF	# as an offset less 1
+from elftools.elf.elffile import ELFFile
+
+HEAD = struct.Struct('<2I')
+FILTERS = [{
+	'id': lzma.FILTER_LZMA1, 'preset': 9 | lzma.PRESET_EXTREME, 'lc': 2, 'lp': 0, 'pb': 0,
+	'mf': lzma.MF_BT2, 'nice_len': 48, 'depth': 1000,	# by trying
+}]
+ROOM = 0x40000		# for the image, for what it is split into, for kernel.bin with the unpacker: core/unpack.S
+EXECUTE = 1		# PF_X
+
+# core/split.c
+PLAIN, RIP, CALL, DISP32, IMM32, JUMP32, DISP8, IMM8, JUMP8, SIB, CODE = range(11)
+STREAMS = CODE + 1
+SPLIT_HEAD = struct.Struct(f'<{3 + STREAMS}I')
+PREFIXES = 4
+LONGEST = 32
+
+ROWS = re.findall(r'"([A-Za-z.]{16})"', (Path(__file__).parent.parent / 'core/x86.h').read_text(encoding='ascii'))
+OPCODES = ''.join(ROWS[:16]), ''.join(ROWS[16:])
 
 
-# ---- Calls -------------------------------------------------------------------------------------------------------
+class Splitter:
+	"""Takes the instructions of an image apart, or puts them together: `streams` are filled, or emptied."""
 
-def calls(data, tag, image_bytes, pack):
-	"""The target of each call as tag and place in the image, highest byte first, or back: what the stub does."""
-	out = bytearray(data)
-	at = out.find(CALL)
-	while 0 <= at < len(out) - 4:
-		if pack:
-			target = at + 5 + struct.unpack_from('<i', out, at + 1)[0]
+	def __init__(self, image, streams, joining):
+		self.image, self.streams, self.joining = image, streams, joining
+		self.at = 0
+		self.taken = [0] * STREAMS
+
+	def bytes(self, stream, count, reverse=True):
+		if self.joining:
+			data = self.streams[stream][self.taken[stream]:self.taken[stream] + count]
+			self.taken[stream] += count
+			self.image += data[::-1] if reverse else data
 		else:
-			target = (struct.unpack_from('>I', out, at + 1)[0] - tag) & 0xFFFFFFFF
-		if 0 <= target < image_bytes:
-			if pack:
-				struct.pack_into('>I', out, at + 1, target + tag)
-			else:
-				struct.pack_into('<i', out, at + 1, target - at - 5)
-			at += 4
-		at = out.find(CALL, at + 1)
-	return bytes(out)
+			data = self.image[self.at:self.at + count]
+			self.streams[stream] += data[::-1] if reverse else data
+		self.at += count
+
+	def byte(self, stream):
+		self.bytes(stream, 1)
+		return self.image[self.at - 1]
+
+	def address(self, modrm):
+		"""SIB byte and displacement."""
+		mod, base = modrm >> 6, modrm & 7
+		if mod == 3:
+			return
+		if mod == 0 and base == 5:
+			self.bytes(RIP, 4)
+			return
+		if base == 4:
+			base = self.byte(SIB) & 7
+		if mod == 1:
+			self.bytes(DISP8, 1)
+		elif mod == 2 or base == 5:
+			self.bytes(DISP32, 4)
+
+	def immediate(self, shape, modrm, size, wide):
+		if shape in 'TU' and modrm >> 3 & 6:
+			return
+		if shape in 'bBT':
+			self.bytes(IMM8, 1)
+		elif shape == 'w':
+			self.bytes(IMM32, 2)
+		elif shape in 'vzZU':
+			self.bytes(IMM32, 8 if shape == 'v' and wide else size)
+		elif shape in 'jlc':
+			self.bytes({'j': JUMP8, 'l': JUMP32, 'c': CALL}[shape], 1 if shape == 'j' else 4)
+
+	def instruction(self):
+		size, wide, modrm, relative, shapes = 4, False, 0, None, OPCODES[0]
+		op = self.byte(CODE)
+		for _ in range(PREFIXES):
+			if shapes[op] != 'p':
+				break
+			if op == 0x66:
+				size = 2
+			op = self.byte(CODE)
+		if shapes[op] == 'r':
+			wide = bool(op & 8)
+			op = self.byte(CODE)
+		if shapes[op] == 'e':
+			shapes = OPCODES[1]
+			op = self.byte(CODE)
+		shape = shapes[op]
+		if shape.isupper():
+			modrm = self.byte(CODE)
+			if modrm & 0xC7 == 5:
+				relative = self.at
+			self.address(modrm)
+		if shape == 'c':
+			relative = self.at
+		self.immediate(shape, modrm, size, wide)
+		return relative
 
 
-def absolute(image):
-	"""With a tag that nothing has which only looks like a call: there is one among 256."""
-	for tag in range(0, 1 << 32, 1 << 24):
-		data = calls(image, tag, len(image), True)
-		if calls(data, tag, len(image), False) == image:
-			return data, tag
-	sys.exit('pack.py: every tag of calls is taken')
+def relocate(image, at, base):
+	value, = struct.unpack_from('<I', image, at)
+	struct.pack_into('<I', image, at, value + base & 0xFFFFFFFF)
 
 
-# ---- NRV2B -------------------------------------------------------------------------------------------------------
-
-def gamma_bits(value):
-	return 2 * (value.bit_length() - 1)
-
-
-OFFSET_BITS = [9 + gamma_bits(high + 3) for high in range(1024)]	# by (offset - 1) / 256, the flag counted
-LENGTH_BITS = [0, 2, 2, 2] + [2 + gamma_bits(length - 2) for length in range(4, LONGEST + 2)]
-SAME_BITS = 1 + gamma_bits(2)
-
-
-def matches(data):
-	"""For each position: lengths and offsets of copies, each longer and from farther away than the one before."""
-	found, last, before = [], {}, []
-	for at in range(len(data)):
-		room, best, here = min(LONGEST, len(data) - at), 1, []
-		other, tries = last.get(data[at:at + 2], -1), TRIES
-		last[data[at:at + 2]] = at
-		before.append(other)
-		while other >= 0 and tries and best < room:
-			if data[other + best] == data[at + best]:
-				length = 2
-				while length < room and data[other + length] == data[at + length]:
-					length += 1
-				if length > best:
-					best = length
-					here.append((length, at - other))
-			other, tries = before[other], tries - 1
-		found.append(here)
-	return found
+def split(image, code, code_end):
+	"""What core/split.c joins."""
+	streams = [bytearray() for _ in range(STREAMS)]
+	# The first time over the image it says what is relative; with that made absolute, it goes into the streams.
+	image = bytearray(image)
+	finder = Splitter(image, [bytearray() for _ in range(STREAMS)], False)
+	finder.at = code
+	relative = []
+	while finder.at + LONGEST <= code_end:
+		at = finder.instruction()
+		if at is not None:
+			relative.append((at, finder.at))
+	for at, end in relative:
+		relocate(image, at, end)
+	splitter = Splitter(image, streams, False)
+	splitter.bytes(PLAIN, code, False)
+	while splitter.at + LONGEST <= code_end:
+		splitter.instruction()
+	splitter.bytes(PLAIN, len(image) - splitter.at, False)
+	return SPLIT_HEAD.pack(len(image), code, code_end, *map(len, streams)) + b''.join(streams)
 
 
-def lengths(least, most):
-	return range(least, most + 1) if most - least < 40 else [*range(least, least + 32), most]
+def join(data):
+	size, code, code_end, *lengths = SPLIT_HEAD.unpack_from(data)
+	streams, at = [], SPLIT_HEAD.size
+	for length in lengths:
+		streams.append(data[at:at + length])
+		at += length
+	joiner = Splitter(bytearray(), streams, True)
+	joiner.bytes(PLAIN, code, False)
+	while joiner.at + LONGEST <= code_end:
+		relative = joiner.instruction()
+		if relative is not None:
+			relocate(joiner.image, relative, -joiner.at)
+	joiner.bytes(PLAIN, size - joiner.at, False)
+	return bytes(joiner.image)
 
 
-def parse(data):
-	"""The cheapest sequence of steps: (0, 0) for a literal, else length and offset of a copy."""
-	found = matches(data)
-	ways = [{} for _ in range(len(data) + 1)]	# by last offset: cost, position and last offset before, step
-	ways[0][1] = (0, None)
-
-	def offer(at, offset, cost, back):
-		known = ways[at].get(offset)
-		if known is None or cost < known[0]:
-			ways[at][offset] = (cost, back)
-
-	for at, here in enumerate(found):
-		kept = dict(sorted(ways[at].items(), key=lambda way: way[1][0])[:STATES])
-		ways[at] = kept
-		cheapest = min(kept, key=lambda offset: kept[offset][0])
-		for last, (cost, _) in kept.items():
-			offer(at + 1, last, cost + 9, (at, last, 0, 0))
-			length, room = 0, min(LONGEST, len(data) - at) if at >= last else 0
-			while length < room and data[at + length - last] == data[at + length]:
-				length += 1
-			for taken in lengths(2 + (last > FAR), length):
-				bits = SAME_BITS + LENGTH_BITS[taken - 1 - (last > FAR)]
-				offer(at + taken, last, cost + bits, (at, last, taken, last))
-		longest = 1
-		for length, offset in here:
-			base = kept[cheapest][0] + OFFSET_BITS[offset - 1 >> 8]
-			for taken in lengths(max(2 + (offset > FAR), longest + 1), length):
-				bits = LENGTH_BITS[taken - 1 - (offset > FAR)]
-				offer(at + taken, offset, base + bits, (at, cheapest, taken, offset))
-			longest = length
-	steps, at = [], len(data)
-	last = min(ways[at], key=lambda offset: ways[at][offset][0])
-	while at:
-		at, last, length, offset = ways[at][last][1]
-		steps.append((length, offset))
-	return reversed(steps)
-
-
-class Writer:
-	def __init__(self):
-		self.bytes, self.mask, self.at = bytearray(), 0, 0
-
-	def bit(self, value):
-		if not self.mask:
-			self.mask, self.at = 0x80, len(self.bytes)
-			self.bytes.append(0)
-		if value:
-			self.bytes[self.at] |= self.mask
-		self.mask >>= 1
-
-	def gamma(self, value):
-		for place in range(value.bit_length() - 2, -1, -1):
-			self.bit(value >> place & 1)
-			self.bit(place == 0)
-
-	def offset(self, value):
-		self.bit(0)
-		self.gamma((value - 1 >> 8) + 3)
-		self.bytes.append(value - 1 & 0xFF)
-
-	def length(self, value):
-		if value > 3:
-			self.bit(0)
-			self.bit(0)
-			self.gamma(value - 2)
-		else:
-			self.bit(value >> 1)
-			self.bit(value & 1)
-
-
-def pack(data):
-	out, at, last = Writer(), 0, 1
-	for length, offset in parse(data):
-		if not length:
-			out.bit(1)
-			out.bytes.append(data[at])
-			at += 1
-			continue
-		if offset == last:
-			out.bit(0)
-			out.gamma(2)
-		else:
-			out.offset(offset)
-		out.length(length - 1 - (offset > FAR))
-		at, last = at + length, offset
-	out.offset(END + 1)
-	return bytes(out.bytes)
+def pack(image, code, code_end):
+	data = split(image, code, code_end)
+	stream = lzma.compress(data, format=lzma.FORMAT_RAW, filters=FILTERS)
+	return HEAD.pack(HEAD.size + len(stream), len(data)) + stream
 
 
 def unpack(packed):
-	at, bits, mask = 0, 0, 0
-	out, last = bytearray(), 1
+	return join(lzma.decompress(packed[HEAD.size:], format=lzma.FORMAT_RAW, filters=FILTERS))
 
-	def bit():
-		nonlocal at, bits, mask
-		if not mask:
-			bits, mask, at = packed[at], 0x80, at + 1
-		value = int(bits & mask != 0)
-		mask >>= 1
-		return value
 
-	def gamma(value):
-		while True:
-			value = 2 * value + bit()
-			if bit():
-				return value
-
-	while True:
-		while bit():
-			out.append(packed[at])
-			at += 1
-		high = gamma(1)
-		if high != 2:
-			last = (high - 3 << 8 | packed[at]) + 1
-			at += 1
-			if last == END + 1:
-				return bytes(out)
-		length = 2 * bit() + bit() or gamma(1) + 2
-		for _ in range(length + 1 + (last > FAR)):
-			out.append(out[-last])
+def read(path):
+	"""The image of an ELF file as it lies in memory, and where in it there is code."""
+	image, code, code_end = bytearray(), 0, 0
+	with open(path, 'rb') as file:
+		segments = [s for s in ELFFile(file).iter_segments() if s['p_type'] == 'PT_LOAD' and s['p_filesz']]
+		for segment in segments:
+			at = segment['p_paddr'] - segments[0]['p_paddr']
+			image += bytes(at - len(image)) + segment.data()
+			if segment['p_flags'] & EXECUTE:
+				code, code_end = at, len(image)
+	return bytes(image), code, code_end
 
 
 def main():
-	parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-	parser.add_argument('stub')
-	parser.add_argument('image')
-	parser.add_argument('-o', dest='output', required=True)
-	args = parser.parse_args()
-	with open(args.stub, 'rb') as file:
-		stub = file.read()
-	with open(args.image, 'rb') as file:
-		image = file.read()
-	data, tag = absolute(image)
-	packed = pack(data)
-	if calls(unpack(packed), tag, len(image), False) != image:
-		sys.exit('pack.py: the packed image does not unpack to itself')
-	words = struct.pack('<III', len(stub) + len(packed), len(image), tag)
+	options = argparse.ArgumentParser(description='Packs the kernel.')
+	options.add_argument('kernel', help='kernel.elf')
+	options.add_argument('-o', '--output', required=True)
+	args = options.parse_args()
+	image, code, code_end = read(args.kernel)
+	packed = pack(image, code, code_end)
+	if unpack(packed) != image:
+		sys.exit('pack.py: unpacked it is not what it was')
+	if len(image) + SPLIT_HEAD.size > ROOM:
+		sys.exit(f'pack.py: the kernel has {len(image)} bytes, more than fit')
 	with open(args.output, 'wb') as file:
-		file.write(stub[:WORDS_AT] + words + stub[WORDS_AT + len(words):] + packed)
+		file.write(packed)
 
 
 if __name__ == '__main__':
