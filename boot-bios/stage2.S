@@ -33,7 +33,7 @@
 
 	.section .stage2, "ax"
 	.code16
-	.global stage2_start, boot_info, map
+	.global stage2_start, last_sector, boot_info, map
 stage2_start:
 	jmp check_cpu
 	.balign 4
@@ -462,6 +462,8 @@ gdt:	.quad 0
 gdt_end:
 
 // struct boot_info of include/boot_info.h.  Its head ends stage2.bin, its map is the first thing behind that.
+	.section .stage2.info, "ax"
+	.balign 8
 boot_info:
 	.long 0x746F676E, 1	// magic, version
 tsc_start:	.quad 0

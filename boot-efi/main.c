@@ -12,27 +12,27 @@
 #define KIB4 0x1000ull
 #define MIB2 0x200000ull
 #define GIB4 0x100000000ull
-#define TABLES 24	// level 5, level 4, 5 for the first 4 GiB; the rest for what lies above: 4 ranges at most
-#define MAP_SLACK 64	// descriptors that the memory map may grow by until the firmware is left
+#define TABLES 24    // level 5, level 4, 5 for the first 4 GiB; the rest for what lies above: 4 ranges at most
+#define MAP_SLACK 64 // descriptors that the memory map may grow by until the firmware is left
 #define EXIT_TRIES 8
 #define COM1 0x3F8
 
 // What embed.py has written.
 struct embedded {
-	uint32_t checksum;	// over all that follows
+	uint32_t checksum; // over all that follows
 	uint32_t kernel_bytes, program_bytes, program_kind;
-	uint8_t data[];		// kernel, program; each filled up to 4 bytes
+	uint8_t data[]; // kernel, program; each filled up to 4 bytes
 };
 extern const struct embedded embedded;
 extern const uint8_t embedded_end[];
 
 // Everything that outlives the firmware, in one piece between 2 MiB and 4 GiB.
 struct block {
-	uint8_t code[KIB4];	// copy of handover_code
+	uint8_t code[KIB4]; // copy of handover_code
 	uint8_t stack[2 * KIB4];
 	struct boot_info info __attribute__((aligned(KIB4)));
 	uint64_t tables[TABLES][512] __attribute__((aligned(KIB4)));
-	uint8_t kernel[];	// kernel.bin; then the program, see program_offset
+	uint8_t kernel[]; // kernel.bin; then the program, see program_offset
 };
 
 struct loader {
@@ -40,7 +40,7 @@ struct loader {
 	EFI_SYSTEM_TABLE *system;
 	EFI_BOOT_SERVICES *bs;
 	EFI_LOADED_IMAGE *loaded;
-	uint8_t *map;		// the firmware's: descriptors of descriptor_bytes each
+	uint8_t *map; // the firmware's: descriptors of descriptor_bytes each
 	UINTN map_room, map_bytes, map_key, descriptor_bytes;
 	struct block *block;
 	UINTN block_pages;
@@ -60,7 +60,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system);
 void *memcpy(void *to, const void *from, size_t bytes)
 {
 	void *at = to;
-	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(bytes) :: "memory");
+	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(bytes) : : "memory");
 	return to;
 }
 
@@ -75,7 +75,7 @@ void *memset(void *to, int byte, size_t bytes)
 
 static void port_write(uint16_t port, uint8_t value)
 {
-	__asm__ volatile("outb %0, %1" :: "a"(value), "Nd"(port));
+	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
 }
 
 static uint8_t port_read(uint16_t port)
@@ -88,14 +88,14 @@ static uint8_t port_read(uint16_t port)
 // A byte on COM1, 115200 8N1.  Bounded: without a port every read gives 0xFF.
 static void serial_put(char byte)
 {
-	for (uint32_t i = 0; i < 100000 && !(port_read(COM1 + 5) & 0x20); i++)	// 16550: transmitter takes a byte
+	for (uint32_t i = 0; i < 100000 && !(port_read(COM1 + 5) & 0x20); i++) // 16550: transmitter takes a byte
 		;
 	port_write(COM1, byte);
 }
 
 static void serial_say(const char *text)
 {
-	port_write(COM1 + 3, 0x83);	// divisor latch
+	port_write(COM1 + 3, 0x83); // divisor latch
 	port_write(COM1, 1);
 	port_write(COM1 + 1, 0);
 	port_write(COM1 + 3, 3);
@@ -105,7 +105,7 @@ static void serial_say(const char *text)
 
 static void screen_say(const struct loader *loader, const char *text)
 {
-	SIMPLE_TEXT_OUTPUT_INTERFACE *out = loader->system->ConOut;	// NULL: no console at all
+	SIMPLE_TEXT_OUTPUT_INTERFACE *out = loader->system->ConOut; // NULL: no console at all
 	for (; out && *text; text++)
 		out->OutputString(out, (CHAR16[]){ *text, 0 });
 }
@@ -142,7 +142,7 @@ static EFI_STATUS check_embedded(const struct loader *loader)
 {
 	uint64_t bytes = aligned4(embedded.kernel_bytes) + (uint64_t)aligned4(embedded.program_bytes);
 	if (checksum((const uint8_t *)&embedded.kernel_bytes, embedded_end) != embedded.checksum ||
-	    embedded.data + bytes != embedded_end || embedded.kernel_bytes > KERNEL_LIMIT - KERNEL_PHYS)
+		embedded.data + bytes != embedded_end || embedded.kernel_bytes > KERNEL_LIMIT - KERNEL_PHYS)
 		return refuse(loader, EFI_LOAD_ERROR, "the boot image is damaged");
 	return EFI_SUCCESS;
 }
@@ -176,7 +176,7 @@ static const EFI_MEMORY_DESCRIPTOR *map_next(const struct loader *loader, const 
 
 static uint32_t type_of(const EFI_MEMORY_DESCRIPTOR *descriptor)
 {
-	switch (descriptor->Type) {	// as in ACPI 6.4, table 15.6
+	switch (descriptor->Type) { // as in ACPI 6.4, table 15.6
 	case EfiLoaderCode:
 	case EfiLoaderData:
 	case EfiBootServicesCode:
@@ -189,7 +189,7 @@ static uint32_t type_of(const EFI_MEMORY_DESCRIPTOR *descriptor)
 		return BOOT_ACPI;
 	case EfiACPIMemoryNVS:
 		return BOOT_NVS;
-	default:	// runtime services, devices, persistent memory, what is not known yet
+	default: // runtime services, devices, persistent memory, what is not known yet
 		return BOOT_RESERVED;
 	}
 }
@@ -289,7 +289,7 @@ static bool map_identity(struct loader *loader, uint64_t base, uint64_t bytes)
 {
 	struct block *block = loader->block;
 	uint64_t end = base + bytes;
-	if (!bytes || end < base || end > 1ull << 47)	// the lower half of 4-level paging
+	if (!bytes || end < base || end > 1ull << 47) // the lower half of 4-level paging
 		return false;
 	for (base &= ~(MIB2 - 1); base < end; base += MIB2) {
 		uint64_t *table = block->tables[1];
@@ -298,10 +298,10 @@ static bool map_identity(struct loader *loader, uint64_t base, uint64_t bytes)
 			if (!*entry && loader->tables_used == TABLES)
 				return false;
 			if (!*entry)
-				*entry = (uint64_t)block->tables[loader->tables_used++] | 3;	// present, writable
+				*entry = (uint64_t)block->tables[loader->tables_used++] | 3; // present, writable
 			table = (uint64_t *)(*entry & ~(KIB4 - 1));
 		}
-		table[base >> 21 & 511] = base | 0x83;	// present, writable, large
+		table[base >> 21 & 511] = base | 0x83; // present, writable, large
 	}
 	return true;
 }
@@ -311,7 +311,7 @@ static EFI_STATUS tables_build(struct loader *loader)
 	loader->tables_used = 2;
 	loader->block->tables[0][0] = (uint64_t)loader->block->tables[1] | 3;
 	if (map_identity(loader, 0, GIB4) &&
-	    map_identity(loader, (uint64_t)loader->loaded->ImageBase, loader->loaded->ImageSize))
+		map_identity(loader, (uint64_t)loader->loaded->ImageBase, loader->loaded->ImageSize))
 		return EFI_SUCCESS;
 	return refuse(loader, EFI_LOAD_ERROR, "the firmware put this file where it can't be mapped");
 }
@@ -326,7 +326,7 @@ static bool edid_size(const EFI_EDID_ACTIVE_PROTOCOL *edid, uint32_t *width, uin
 		return false;
 	for (uint32_t i = 0; i < 128; i++)
 		sum += data[i];
-	data += 54;	// EDID 1.4, 3.10.2: the first detailed timing is the native one
+	data += 54; // EDID 1.4, 3.10.2: the first detailed timing is the native one
 	if (sum || !(data[0] | data[1]))
 		return false;
 	*width = data[2] | (data[4] & 0xF0) << 4;
@@ -338,8 +338,9 @@ static bool edid_size(const EFI_EDID_ACTIVE_PROTOCOL *edid, uint32_t *width, uin
 static bool mode_bgrx(const EFI_GRAPHICS_OUTPUT_MODE_INFORMATION *mode)
 {
 	const EFI_PIXEL_BITMASK *mask = &mode->PixelInformation;
-	return mode->PixelFormat == PixelBlueGreenRedReserved8BitPerColor || (mode->PixelFormat == PixelBitMask &&
-		mask->BlueMask == 0xFF && mask->GreenMask == 0xFF00 && mask->RedMask == 0xFF0000);
+	return mode->PixelFormat == PixelBlueGreenRedReserved8BitPerColor ||
+		(mode->PixelFormat == PixelBitMask && mask->BlueMask == 0xFF && mask->GreenMask == 0xFF00 &&
+			mask->RedMask == 0xFF0000);
 }
 
 static bool mode_set(const struct loader *loader, EFI_GRAPHICS_OUTPUT_PROTOCOL *gop, uint32_t width, uint32_t height)
@@ -374,7 +375,8 @@ static EFI_GRAPHICS_OUTPUT_PROTOCOL *screen_find(const struct loader *loader, ui
 			continue;
 		for (uint32_t source = 0; source < 2 && !sized; source++)
 			sized = loader->bs->HandleProtocol(handles[i], (EFI_GUID *)&edid_guids[source], (void **)&edid) ==
-				EFI_SUCCESS && edid_size(edid, width, height);
+					EFI_SUCCESS &&
+				edid_size(edid, width, height);
 		if (!best || sized || best->Mode->Info->PixelFormat == PixelBltOnly)
 			best = gop;
 	}
@@ -394,7 +396,7 @@ static void screen_start(struct loader *loader)
 	const EFI_GRAPHICS_OUTPUT_MODE_INFORMATION *mode = gop->Mode->Info;
 	uint64_t bytes = 4ull * mode->PixelsPerScanLine * mode->VerticalResolution;
 	if (!mode_bgrx(mode) || !gop->Mode->FrameBufferBase || mode->PixelsPerScanLine < mode->HorizontalResolution ||
-	    !map_identity(loader, gop->Mode->FrameBufferBase, bytes))
+		!map_identity(loader, gop->Mode->FrameBufferBase, bytes))
 		return;
 	info->framebuffer = gop->Mode->FrameBufferBase;
 	info->width = mode->HorizontalResolution;
@@ -426,7 +428,7 @@ static void acpi_find(struct loader *loader)
 	uint64_t rsdp = 0;
 	for (uint32_t i = 0; i < 2 && !rsdp; i++)
 		rsdp = table_find(loader, &guids[i]);
-	if (rsdp && map_identity(loader, rsdp, 36))	// ACPI 6.4, 5.2.5.3
+	if (rsdp && map_identity(loader, rsdp, 36)) // ACPI 6.4, 5.2.5.3
 		loader->block->info.rsdp = rsdp;
 }
 

@@ -6,7 +6,7 @@
 struct start_info {
 	uint32_t magic, version, flags, module_count;
 	uint64_t modules, command_line, rsdp;
-	uint64_t map;		// version 1 on
+	uint64_t map; // version 1 on
 	uint32_t map_count, reserved;
 };
 

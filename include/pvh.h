@@ -4,4 +4,5 @@
 
 #define PVH_MAGIC 0x336EC578
 
+// Copies all that lies where the kernel will write: page 0 and up to 0x7FFF.
 void pvh_convert(const void *start_info, struct boot_info *boot);

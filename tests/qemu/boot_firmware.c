@@ -3,24 +3,24 @@
 #include <efi.h>
 #include <stdbool.h>
 
-#define EDID 1			// the screen says that it is WIDTH x HEIGHT
-#define STALE 2			// the memory map's key is stale twice
-#define STUCK 4			// and always
-#define PIECES 8		// the map in pieces, all of them RAM, in no order
-#define HOLES 16		// the map with far more ranges than boot_info holds
-#define LEVELS 32		// 5-level paging
-#define LOADER_LOW 64		// the loader lies between 1 and 2 MiB
-#define KERNEL_TAKEN 128	// a runtime service does
-#define NO_MEMORY 256		// nothing can be allocated
+#define EDID 1           // the screen says that it is WIDTH x HEIGHT
+#define STALE 2          // the memory map's key is stale twice
+#define STUCK 4          // and always
+#define PIECES 8         // the map in pieces, all of them RAM, in no order
+#define HOLES 16         // the map with far more ranges than boot_info holds
+#define LEVELS 32        // 5-level paging
+#define LOADER_LOW 64    // the loader lies between 1 and 2 MiB
+#define KERNEL_TAKEN 128 // a runtime service does
+#define NO_MEMORY 256    // nothing can be allocated
 #define NO_CONSOLE 512
-#define SWAPPED 1024		// the screen has red lowest
-#define OLD_ACPI 2048		// only ACPI 1.0's table
-#define OPTIONS 4096		// load options: OPTIONS_TEXT
+#define SWAPPED 1024  // the screen has red lowest
+#define OLD_ACPI 2048 // only ACPI 1.0's table
+#define OPTIONS 4096  // load options: OPTIONS_TEXT
 #define BINARY_OPTIONS 8192
-#define DAMAGE 16384		// one bit of the loader's file is wrong, at each of the offsets DAMAGED
-#define HIGH_ACPI 32768		// ACPI's table lies above 4 GiB
-#define LOADER_HIGH 65536	// so does the loader
-#define PAIRS 200		// of pages, in the map's pieces and holes
+#define DAMAGE 16384      // one bit of the loader's file is wrong, at each of the offsets DAMAGED
+#define HIGH_ACPI 32768   // ACPI's table lies above 4 GiB
+#define LOADER_HIGH 65536 // so does the loader
+#define PAIRS 200         // of pages, in the map's pieces and holes
 
 #define GIB4 0x100000000ull
 
@@ -32,68 +32,68 @@
 #endif
 
 __asm__(".section .data\n"
-	".balign 8\n"
-	"loader: .incbin \"" LOADER "\"\n"
-	"loader_end:\n"
-	".text\n"
-	// five_levels(tables): a table of level 5 with the current level 4 as its entry; the page lies below 4 GiB.
-	"five_levels:\n"
-	"	pushf\n"
-	"	cli\n"
-	"	push %rbx\n"
-	"	push %rbp\n"
-	"	mov %cr3, %rax\n"
-	"	or $3, %rax\n"
-	"	mov %rax, (%rdi)\n"
-	"	mov %cs, %ebp\n"
-	"	sgdt old_gdt(%rip)\n"
-	"	lea gdt(%rip), %rax\n"
-	"	mov %rax, 2 + gdt_pointer(%rip)\n"
-	"	lgdt gdt_pointer(%rip)\n"
-	"	mov %ss, %ebx\n"
-	"	mov %rsp, %rsi\n"
-	"	push $8\n"
-	"	lea 1f(%rip), %rax\n"
-	"	push %rax\n"
-	"	lea 2f(%rip), %rdx\n"
-	"	lretq\n"
-	"	.code32\n"
-	"1:	mov $0x10, %eax\n"
-	"	mov %eax, %ss\n"
-	"	mov %eax, %ds\n"
-	"	mov %cr0, %eax\n"
-	"	btr $31, %eax\n"
-	"	mov %eax, %cr0\n"
-	"	mov %cr4, %eax\n"
-	"	bts $12, %eax\n"
-	"	mov %eax, %cr4\n"
-	"	mov %edi, %cr3\n"
-	"	mov %cr0, %eax\n"
-	"	bts $31, %eax\n"
-	"	mov %eax, %cr0\n"
-	"	push $0x18\n"
-	"	push %edx\n"
-	"	lret\n"
-	"	.code64\n"
-	"2:	mov %esi, %esp\n"
-	"	lgdt old_gdt(%rip)\n"
-	"	mov %ebx, %ss\n"
-	"	mov %ebx, %ds\n"
-	"	push %rbp\n"
-	"	lea 3f(%rip), %rax\n"
-	"	push %rax\n"
-	"	lretq\n"
-	"3:	pop %rbp\n"
-	"	pop %rbx\n"
-	"	popf\n"
-	"	ret\n"
-	".data\n"
-	".balign 8\n"
-	"gdt:	.quad 0, 0x00CF9A000000FFFF, 0x00CF92000000FFFF, 0x00AF9A000000FFFF\n"
-	"gdt_pointer: .word 31\n"
-	"	.quad 0\n"
-	"old_gdt: .quad 0, 0\n"
-	".text\n");
+		".balign 8\n"
+		"loader: .incbin \"" LOADER "\"\n"
+		"loader_end:\n"
+		".text\n"
+		// five_levels(tables): a table of level 5 with the current level 4 as its entry; the page lies below 4 GiB.
+		"five_levels:\n"
+		"	pushf\n"
+		"	cli\n"
+		"	push %rbx\n"
+		"	push %rbp\n"
+		"	mov %cr3, %rax\n"
+		"	or $3, %rax\n"
+		"	mov %rax, (%rdi)\n"
+		"	mov %cs, %ebp\n"
+		"	sgdt old_gdt(%rip)\n"
+		"	lea gdt(%rip), %rax\n"
+		"	mov %rax, 2 + gdt_pointer(%rip)\n"
+		"	lgdt gdt_pointer(%rip)\n"
+		"	mov %ss, %ebx\n"
+		"	mov %rsp, %rsi\n"
+		"	push $8\n"
+		"	lea 1f(%rip), %rax\n"
+		"	push %rax\n"
+		"	lea 2f(%rip), %rdx\n"
+		"	lretq\n"
+		"	.code32\n"
+		"1:	mov $0x10, %eax\n"
+		"	mov %eax, %ss\n"
+		"	mov %eax, %ds\n"
+		"	mov %cr0, %eax\n"
+		"	btr $31, %eax\n"
+		"	mov %eax, %cr0\n"
+		"	mov %cr4, %eax\n"
+		"	bts $12, %eax\n"
+		"	mov %eax, %cr4\n"
+		"	mov %edi, %cr3\n"
+		"	mov %cr0, %eax\n"
+		"	bts $31, %eax\n"
+		"	mov %eax, %cr0\n"
+		"	push $0x18\n"
+		"	push %edx\n"
+		"	lret\n"
+		"	.code64\n"
+		"2:	mov %esi, %esp\n"
+		"	lgdt old_gdt(%rip)\n"
+		"	mov %ebx, %ss\n"
+		"	mov %ebx, %ds\n"
+		"	push %rbp\n"
+		"	lea 3f(%rip), %rax\n"
+		"	push %rax\n"
+		"	lretq\n"
+		"3:	pop %rbp\n"
+		"	pop %rbx\n"
+		"	popf\n"
+		"	ret\n"
+		".data\n"
+		".balign 8\n"
+		"gdt:	.quad 0, 0x00CF9A000000FFFF, 0x00CF92000000FFFF, 0x00AF9A000000FFFF\n"
+		"gdt_pointer: .word 31\n"
+		"	.quad 0\n"
+		"old_gdt: .quad 0, 0\n"
+		".text\n");
 extern uint8_t loader[], loader_end[];
 void five_levels(void *tables);
 
@@ -114,7 +114,7 @@ void *memset(void *to, int byte, unsigned long count)
 void *memcpy(void *to, const void *from, unsigned long count)
 {
 	void *at = to;
-	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(count) :: "memory");
+	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(count) : : "memory");
 	return to;
 }
 
@@ -122,7 +122,7 @@ void *memcpy(void *to, const void *from, unsigned long count)
 static void put(const char *text)
 {
 	for (; *text; text++)
-		__asm__ volatile("outb %0, %1" :: "a"(*text), "Nd"((uint16_t)0x3F8));
+		__asm__ volatile("outb %0, %1" : : "a"(*text), "Nd"((uint16_t)0x3F8));
 }
 
 static void line(const char *name, uint64_t value)
@@ -136,7 +136,7 @@ static void line(const char *name, uint64_t value)
 
 static bool has(unsigned setting)
 {
-	return (SETTINGS) & setting;
+	return (SETTINGS)&setting;
 }
 
 // ---- The memory map ----
@@ -155,7 +155,10 @@ static bool is_free(const EFI_MEMORY_DESCRIPTOR *descriptor)
 static UINTN split(void *map, UINTN count, UINTN each)
 {
 	static const uint32_t free_types[] = {
-		EfiLoaderCode, EfiBootServicesCode, EfiConventionalMemory, EfiBootServicesData,
+		EfiLoaderCode,
+		EfiBootServicesCode,
+		EfiConventionalMemory,
+		EfiBootServicesData,
 	};
 	EFI_MEMORY_DESCRIPTOR *longest = map;
 	for (UINTN i = 0; i < count; i++) {
@@ -219,7 +222,10 @@ static uint64_t free_pages(void)
 // Takes, or gives back, all free memory but where the loader shall go: from 1 to 2 MiB, or above 4 GiB.
 static void take_all(bool take)
 {
-	static struct { EFI_PHYSICAL_ADDRESS base; UINTN pages; } taken[256];
+	static struct {
+		EFI_PHYSICAL_ADDRESS base;
+		UINTN pages;
+	} taken[256];
 	static uint8_t map[64 * 1024];
 	static UINTN count;
 	UINTN bytes = sizeof(map), key, each;
@@ -283,8 +289,8 @@ static void screens(void)
 	EFI_HANDLE *handles;
 	UINTN count;
 #ifdef WIDTH
-	data[56] = (WIDTH) & 255, data[58] = (WIDTH) >> 8 << 4;
-	data[59] = (HEIGHT) & 255, data[61] = (HEIGHT) >> 8 << 4;
+	data[56] = (WIDTH)&255, data[58] = (WIDTH) >> 8 << 4;
+	data[59] = (HEIGHT)&255, data[61] = (HEIGHT) >> 8 << 4;
 #endif
 	for (int i = 0; i < 127; i++)
 		data[127] -= data[i];
@@ -397,14 +403,15 @@ EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system)
 		damage(self);
 	else if (!has(NO_MEMORY | KERNEL_TAKEN))
 		start(self);
-	else for (int i = 0; i < 20; i++) {	// what leaks shows
-		if (has(NO_MEMORY))
-			bs->AllocatePages = no_pages;
-		start(self);
-		bs->AllocatePages = real_pages;
-	}
+	else
+		for (int i = 0; i < 20; i++) { // what leaks shows
+			if (has(NO_MEMORY))
+				bs->AllocatePages = no_pages;
+			start(self);
+			bs->AllocatePages = real_pages;
+		}
 	line("free", free_pages());
 	put("back\n");
 	for (;;)
-		__asm__ volatile("outw %0, %1" :: "a"((uint16_t)0x2000), "Nd"((uint16_t)0x604));
+		__asm__ volatile("outw %0, %1" : : "a"((uint16_t)0x2000), "Nd"((uint16_t)0x604));
 }

@@ -4,7 +4,7 @@
 
 static void port_write8(uint16_t port, uint8_t value)
 {
-	__asm__ volatile("outb %0, %1" :: "a"(value), "Nd"(port));
+	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
 }
 
 static void put(const char *text)
@@ -86,7 +86,7 @@ static void memory(const struct boot_info *info)
 	check_mapped("unmapped", 0, 1ull << 32);
 	check_mapped("unmapped_rsdp", info->rsdp, 36);
 	check_mapped("unmapped_screen", info->framebuffer, 4ull * info->pitch * info->height);
-	for (uint64_t at = 0x180000; at < KERNEL_LIMIT; at += 8)	// the probe lies before
+	for (uint64_t at = 0x180000; at < KERNEL_LIMIT; at += 8) // the probe lies before
 		*(volatile uint64_t *)at = at;
 	for (uint64_t at = 0x180000; at < KERNEL_LIMIT; at += 8)
 		if (*(volatile uint64_t *)at != at)
@@ -130,17 +130,17 @@ __attribute__((used)) static void probe(const struct boot_info *info, uint64_t r
 		put("\n");
 	}
 	for (uint64_t i = 0; i < (uint64_t)info->pitch * info->height; i++)
-		((volatile uint32_t *)info->framebuffer)[i] = i == 0 ? 0xFF0000 : 0x0000FF;	// red, then blue
+		((volatile uint32_t *)info->framebuffer)[i] = i == 0 ? 0xFF0000 : 0x0000FF; // red, then blue
 	memory(info);
 	put("done\n");
-	__asm__ volatile("outw %0, %1" :: "a"((uint16_t)0x2000), "Nd"((uint16_t)0x604));
+	__asm__ volatile("outw %0, %1" : : "a"((uint16_t)0x2000), "Nd"((uint16_t)0x604));
 }
 
 __asm__(".section .start, \"ax\"\n"
-	"mov %rsp, %rsi\n"
-	"jmp 1f\n"
-	".org 8\n"
-	".ascii \"Ingot\\0\\0\\0\"\n"	// where the test harness looks for a kernel
-	"1: call probe\n"
-	"hlt\n"
-	".text\n");
+		"mov %rsp, %rsi\n"
+		"jmp 1f\n"
+		".org 8\n"
+		".ascii \"Ingot\\0\\0\\0\"\n" // where the test harness looks for a kernel
+		"1: call probe\n"
+		"hlt\n"
+		".text\n");

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from conftest import ROOT, run
 from machine import Machine
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 START = "crt0-efi-x86_64.o"
 PLACES = [Path("/usr/lib"), Path("/usr/lib/x86_64-linux-gnu/gnuefi")]
@@ -33,12 +33,6 @@ RAM, ACPI = 1, 3
 # Settings of boot_firmware.c.
 (EDID, STALE, STUCK, PIECES, HOLES, LEVELS, LOADER_LOW, KERNEL_TAKEN, NO_MEMORY, NO_CONSOLE, SWAPPED, OLD_ACPI,
 	OPTIONS, BINARY_OPTIONS, DAMAGE, HIGH_ACPI, LOADER_HIGH) = (1 << i for i in range(17))
-
-
-def run(*command):
-	result = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-		text=True, check=False)
-	assert result.returncode == 0, f"{command}:\n{result.stdout}"
 
 
 def to_efi(shared, out):
@@ -128,6 +122,26 @@ class HandOver:
 	def total(self):
 		return sum(size for _, size, kind in self.ranges if kind == RAM)
 
+	@property
+	def screen(self):
+		return self.width, self.height, self.bits
+
+	def check(self, mode, program, kind):
+		"""What include/boot_info.h promises, whatever the machine and the loader."""
+		assert (self.magic, self.version, chr(self.mode)) == (0x746F676E, 1, mode)
+		assert (self.program_bytes, self.program_kind) == (len(program), kind)
+		if program:
+			assert self.program_sum == rotated_sum(program)
+			assert self.program % 4096 == 0 and 2 * MIB <= self.program <= 4 * GIB - len(program)
+			assert self.ram(self.program, self.program + len(program))
+		assert self.cs == 8 and self.flags & 0x600 == 0, "interrupts and direction flag are off"
+		assert self.cr0 & 0xE0010001 == 0x80000001, "paging on, caches on, nothing write-protected"
+		assert self.cr4 == 0x20 and self.efer & 0x500 == 0x500
+		assert not [name for name in self.values if name.startswith(("unmapped", "not_ram"))], self.values
+		assert 0 < self.tsc_start < self.tsc
+		assert self.ram(MIB, 2 * MIB)
+		assert 0 < len(self.ranges) <= 128
+
 
 def rotated_sum(data):
 	total = 0
@@ -137,23 +151,11 @@ def rotated_sum(data):
 
 
 def check(output, program=PROGRAM, kind=1):
-	"""What include/boot_info.h promises, whatever the machine."""
 	told = HandOver(output)
-	assert (told.magic, told.version, chr(told.mode)) == (0x746F676E, 1, "U")
-	assert (told.program_bytes, told.program_kind) == (len(program), kind)
-	if program:
-		assert told.program_sum == rotated_sum(program)
-		assert told.program % 4096 == 0 and 2 * MIB <= told.program <= 4 * GIB - len(program)
+	told.check("U", program, kind)
 	assert told.rsdp_text == int.from_bytes(b"RSD PTR ", "little")
-	assert told.cs == 8 and told.flags & 0x600 == 0, "interrupts and direction flag are off"
-	assert told.cr0 & 0xE0010001 == 0x80000001, "paging on, caches on, nothing write-protected"
-	assert told.cr4 == 0x20 and told.efer & 0x500 == 0x500
 	for name in ("info", "cr3", "rsp"):
 		assert 2 * MIB <= told.values[name] < 4 * GIB, name
-	assert not [name for name in told.values if name.startswith(("unmapped", "not_ram"))], told.values
-	assert 0 < told.tsc_start < told.tsc
-	assert told.ram(MIB, 2 * MIB)
-	assert len(told.ranges) <= 128
 	assert told.ranges == sorted(told.ranges)
 	for (base, size, kind), (after, _, after_kind) in zip(told.ranges, told.ranges[1:]):
 		assert base + size <= after
@@ -161,10 +163,6 @@ def check(output, program=PROGRAM, kind=1):
 	for name in ("program", "info", "cr3"):
 		assert told.ram(told.values[name], told.values[name] + 4096)
 	return told
-
-
-def screen(told):
-	return told.width, told.height, told.bits
 
 
 def boot_probe(machine):
@@ -178,14 +176,14 @@ def boot_probe(machine):
 
 def test_least_memory_and_no_screen(loader, start):
 	told = check(boot_probe(start(loader.file, memory="64M")))
-	assert told.framebuffer == 0 and screen(told) == (0, 0, 0)
+	assert told.framebuffer == 0 and told.screen == (0, 0, 0)
 	assert told.total() > 48 * MIB
 	assert told.arguments == ""
 
 
 def test_fat_image_and_screen(loader, start):
 	told = check(boot_probe(start(loader.file, image=True, display=True)))
-	assert told.framebuffer and screen(told) == (1024, 768, 32) and told.pitch >= 1024
+	assert told.framebuffer and told.screen == (1024, 768, 32) and told.pitch >= 1024
 	assert told.total() > 235 * MIB
 
 
@@ -196,7 +194,7 @@ def test_memory_above_4_gib(loader, start):
 
 def test_frame_buffer_in_memory(loader, start):
 	told = check(boot_probe(start(loader.file, args=["-device", "ramfb"])))
-	assert screen(told) == (1024, 768, 32)
+	assert told.screen == (1024, 768, 32)
 	assert not told.ram(told.framebuffer, told.framebuffer + 4096)
 
 
@@ -225,7 +223,7 @@ def test_native_mode_stale_key_map_in_pieces(loader, start, tmp_path):
 	file = loader.inside(EDID | STALE | PIECES | OPTIONS, tmp_path, WIDTH=1280, HEIGHT=800,
 		OPTIONS_TEXT='u"ip=10.0.2.15 verbose"')
 	told = check(boot_probe(start(file, display=True)))
-	assert screen(told) == (1280, 800, 32)
+	assert told.screen == (1280, 800, 32)
 	assert told.arguments == "ip=10.0.2.15 verbose"
 	assert told.total() > 235 * MIB, "nothing is lost"
 	assert len(told.ranges) < 40
@@ -237,7 +235,7 @@ def test_unknown_mode_5_levels_and_loader_in_the_kernels_place(loader, start, tm
 	told = check(output)
 	assert MIB <= int(re.search(r"^loader=(\w+)$", output, re.M)[1], 16) < 2 * MIB
 	assert "5 levels" in output
-	assert screen(told) == (1024, 768, 32)
+	assert told.screen == (1024, 768, 32)
 	assert told.arguments == ""
 
 
