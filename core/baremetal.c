@@ -10,7 +10,7 @@
 #define RAM_DRIVE_FLAG 0x410000ul
 #define IDENTITY 0x174004ul
 
-struct info {	// at 0x5000
+struct info { // at 0x5000
 	uint64_t rsdp;
 	uint32_t boot_apic_id;
 	uint32_t pad0;
@@ -43,8 +43,9 @@ struct info {	// at 0x5000
 	uint64_t override[32];
 };
 _Static_assert(offsetof(struct info, hpet) == 0x40 && offsetof(struct info, framebuffer) == 0x80 &&
-	       offsetof(struct info, huge_pages) == 0xE0 && offsetof(struct info, apic_ids) == 0x100 &&
-	       offsetof(struct info, pcie) == 0x400 && offsetof(struct info, override) == 0x700, "information table");
+		offsetof(struct info, huge_pages) == 0xE0 && offsetof(struct info, apic_ids) == 0x100 &&
+		offsetof(struct info, pcie) == 0x400 && offsetof(struct info, override) == 0x700,
+	"information table");
 
 static void info_processor(struct info *info)
 {
@@ -135,7 +136,7 @@ void baremetal_init(void)
 {
 	const char *identity = NULL;
 	uint64_t run, base = 0x5000;
-	__asm__("" : "+r"(base));	// short addresses, relative to a register
+	__asm__("" : "+r"(base)); // short addresses, relative to a register
 	struct info *info = (struct info *)base;
 	memset(info, 0, 0x2000);
 	info_processor(info);

@@ -8,6 +8,11 @@ static int absent(void)
 	return E_NODEV;
 }
 
+static int unsupported(void)
+{
+	return E_NOTSUP;
+}
+
 static uint32_t none(void)
 {
 	return 0;
@@ -32,11 +37,7 @@ int give_info(void *out, const void *all, uint32_t bytes)
 
 static int get_memory(struct ingot_memory *out)
 {
-	const struct ingot_memory all = {
-		sizeof(all), memory.kernel_kib, memory.driver_kib, memory.ram_mib,
-		(void *)PROGRAM_BASE, memory.program_bytes, (void *)memory.program_free,
-	};
-	return give_info(out, &all, sizeof(all));
+	return give_info(out, &memory.extent_count, sizeof(*out));
 }
 
 static int core_busy(uint32_t core)
@@ -56,16 +57,17 @@ void copy_name(char *to, const char *from, uint32_t room)
 	*to = 0;
 }
 
+// From vendor to address, a device has it as programs see it.
+#define DEVICE_INFO_BYTES (offsetof(struct ingot_device_info, driver) - offsetof(struct ingot_device_info, vendor))
+_Static_assert(DEVICE_INFO_BYTES == offsetof(struct device, status) - offsetof(struct device, vendor), "device_info");
+
 static int device_info(uint32_t index, struct ingot_device_info *out)
 {
 	const struct device *dev = registry_device(index);
 	if (!dev)
 		return E_NODEV;
-	struct ingot_device_info all = {
-		.vendor = dev->vendor, .device = dev->device, .subvendor = dev->subvendor,
-		.subdevice = dev->subdevice, .class_code = dev->class, .status = dev->status,
-	};
-	memcpy(all.address, dev->name, sizeof(all.address));
+	struct ingot_device_info all = { .status = dev->status };
+	memcpy(&all.vendor, &dev->vendor, DEVICE_INFO_BYTES);
 	memcpy(all.unit, dev->unit, sizeof(all.unit));
 	if (dev->driver)
 		copy_name(all.driver, dev->driver->name, sizeof(all.driver));
@@ -86,9 +88,8 @@ static int driver_info(uint32_t index, struct ingot_driver_info *out)
 
 static int get_screen(struct ingot_screen *out)
 {
-	const struct ingot_screen all = {
-		sizeof(all), boot.width, boot.height, boot.pitch, boot.bits, (void *)boot.framebuffer
-	};
+	const struct ingot_screen all = { sizeof(all), boot.width, boot.height, boot.pitch, boot.bits,
+		(void *)boot.framebuffer };
 	return boot.framebuffer ? give_info(out, &all, sizeof(all)) : E_NODEV;
 }
 
@@ -96,18 +97,47 @@ static int get_screen(struct ingot_screen *out)
 #define NONE (void *)none
 #define NET(function, without) (CONFIG_ON(NET) ? (void *)(function) : (without))
 #define BLK(function, without) (CONFIG_ON(STORAGE) ? (void *)(function) : (without))
+#define DEVICES(function) (CONFIG_ON(CORE_NATIVE_DEVICES) ? (void *)(function) : (void *)unsupported)
 struct ingot_api native = {
-	.version = INGOT_API_VERSION, .size = sizeof(native), .kernel = KERNEL_NAME,
-	.write = console_write, .read = read_key, .time_ns = time_ns, .delay_us = sys_delay,
-	.memory = get_memory, .phys = mem_phys,
-	.core_count = smp_count, .core_self = smp_self, .core_start = smp_start, .core_busy = core_busy,
+	.version = INGOT_API_VERSION,
+	.size = sizeof(native),
+	.kernel = KERNEL_NAME,
+	.write = console_write,
+	.read = read_key,
+	.time_ns = time_ns,
+	.delay_us = sys_delay,
+	.memory = get_memory,
+	.phys = mem_phys,
+	.core_count = smp_count,
+	.core_self = smp_self,
+	.core_start = smp_start,
+	.core_busy = core_busy,
 	.core_apic_id = core_apic_id,
-	.net_count = NET(net_count, NONE), .net_info = NET(net_info, ABSENT), .net_stats = NET(net_stats, ABSENT),
-	.net_open = NET(net_open, ABSENT), .net_close = NET(net_close, NONE), .net_pool = NET(net_pool, NONE),
-	.net_tx = NET(net_tx, NONE), .net_rx = NET(net_rx, NONE), .net_promiscuous = NET(net_promiscuous, ABSENT),
-	.blk_count = BLK(blk_count, NONE), .blk_info = BLK(blk_info, ABSENT), .blk_submit = BLK(blk_submit, ABSENT),
-	.blk_poll = BLK(blk_poll, NONE), .blk_run = BLK(blk_run, ABSENT),
-	.on_timer = timer_set, .on_receive = NET(net_on_receive, ABSENT), .on_key = callback_key,
-	.device_info = device_info, .driver_info = driver_info, .screen = get_screen,
-	.log_read = log_read, .reboot = power_reboot, .shutdown = power_off,
+	.net_count = NET(net_count, NONE),
+	.net_info = NET(net_info, ABSENT),
+	.net_stats = NET(net_stats, ABSENT),
+	.net_open = NET(net_open, ABSENT),
+	.net_close = NET(net_close, NONE),
+	.net_pool = NET(net_pool, NONE),
+	.net_tx = NET(net_tx, NONE),
+	.net_rx = NET(net_rx, NONE),
+	.net_promiscuous = NET(net_promiscuous, ABSENT),
+	.blk_count = BLK(blk_count, NONE),
+	.blk_info = BLK(blk_info, ABSENT),
+	.blk_submit = BLK(blk_submit, ABSENT),
+	.blk_poll = BLK(blk_poll, NONE),
+	.blk_run = BLK(blk_run, ABSENT),
+	.on_timer = timer_set,
+	.on_receive = NET(net_on_receive, ABSENT),
+	.on_key = callback_key,
+	.device_info = device_info,
+	.driver_info = driver_info,
+	.screen = get_screen,
+	.log_read = log_read,
+	.reboot = power_reboot,
+	.shutdown = power_off,
+	.core_wake = smp_wake,
+	.device_claim = DEVICES(device_claim),
+	.device_release = DEVICES(device_release),
+	.device_irq = DEVICES(device_irq),
 };

@@ -4,11 +4,11 @@
 #include <mmio.h>
 
 extern uint64_t call_table[];
-#define OUTPUT_ENTRY 1		// of the call table
+#define OUTPUT_ENTRY 1 // of the call table
 
 // ---- What is there before a class layer is --------------------------------------------------------------------
 
-static uint64_t nothing(void)
+static KEEPS_REGISTERS uint64_t nothing(void)
 {
 	return 0;
 }
@@ -16,12 +16,17 @@ static uint64_t nothing(void)
 #define NOTHING (void *)nothing
 #define NET(function) (CONFIG_ON(NET) ? (void *)(function) : NOTHING)
 #define STORAGE(function) (CONFIG_ON(STORAGE) ? (void *)(function) : NOTHING)
-struct classic_net *classic_net[256];
+struct classic_net *classic_net[256], classic_none = { NOTHING, NOTHING, 0 };
 struct classic_calls classic = {
-	.net_tx = NET(net_classic_tx), .net_rx = NET(net_classic_rx), .net_status = NET(net_classic_status),
-	.net_config = NET(net_classic_config), .on_receive = NET(net_on_receive),
-	.nvs = STORAGE(blk_classic_nvs), .drive_kind = STORAGE(blk_classic_kind),
-	.input = CONFIG_ON(INPUT) ? (void *)input_read : NOTHING, .bus = NOTHING,
+	.net_tx = NET(net_classic_tx),
+	.net_rx = NET(net_classic_rx),
+	.net_status = NET(net_classic_status),
+	.net_config = NET(net_classic_config),
+	.on_receive = NET(net_on_receive),
+	.nvs = STORAGE(blk_classic_nvs),
+	.drive_kind = STORAGE(blk_classic_kind),
+	.input = CONFIG_ON(INPUT) ? (void *)input_read : NOTHING,
+	.bus = NOTHING,
 };
 
 // ---- Input: the keyboard's routine runs on the core that asked for it -------------------------------------------
@@ -111,9 +116,10 @@ uint64_t sys_core_get(void)
 
 uint64_t sys_screen(uint64_t rax, uint64_t rdx, uint32_t number)
 {
-	const uint32_t *values = &boot.width;		// height, pitch and bits follow
+	const uint32_t *values = &boot.width; // height, pitch and bits follow
 	(void)rax;
 	(void)rdx;
+	// cppcheck-suppress objectIndex ; boot_info.h has them in this order
 	return !boot.framebuffer || number == 0x20 ? boot.framebuffer : values[number - 0x21];
 }
 
@@ -164,8 +170,10 @@ static void output(const char *text, size_t len)
 {
 	register uint64_t count __asm__("rcx") = len;
 	register const char *from __asm__("rsi") = text;
-	__asm__ volatile("call *%2" : "+r"(count), "+r"(from) : "m"(call_table[OUTPUT_ENTRY])
-			 : "rax", "rdx", "rdi", "r8", "r9", "r10", "r11", "memory", "cc");
+	__asm__ volatile("call *%2"
+					 : "+r"(count), "+r"(from)
+					 : "m"(call_table[OUTPUT_ENTRY])
+					 : "rax", "rdx", "rdi", "r8", "r9", "r10", "r11", "memory", "cc");
 }
 
 static void output_hex(uint64_t value, uint32_t digits, char end)
@@ -213,11 +221,13 @@ extern const struct function {
 	uint16_t address;
 } __attribute__((packed)) system_functions[], system_functions_c[], system_functions_void[], system_functions_end[];
 
-void (*system_table[128])(void);	// entry.S jumps through this one,
-uint32_t system_c_table[128];		// and system_c calls through this one
+void (*system_table[128])(void); // entry.S jumps through this one,
+uint32_t system_c_table[128];    // and system_c calls through this one
 
 void syscall_init(void)
 {
+	for (uint32_t i = 0; i < ARRAY_SIZE(classic_net); i++)
+		classic_net[i] = &classic_none;
 	for (uint32_t i = 0; i < ARRAY_SIZE(system_table); i++)
 		system_table[i] = system_nothing;
 	void (*routine)(void) = NULL;

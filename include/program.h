@@ -10,27 +10,30 @@ extern struct ingot_api native;
 // Behind the register interface (docs/abi.md): core/entry.S saves the registers and calls these.  Numbers of
 // interfaces and drives are already cut to 8 bits.
 struct classic_calls {
-	void (*net_tx)(const void *frame, uint64_t len, uint32_t net);		// takes a copy; drops what it can't send
-	uint64_t (*net_rx)(uint32_t net, void **frame);		// length, 0 if none; valid until the next call
-	uint64_t (*net_status)(uint32_t net);			// MAC in bits 47:0, first byte highest; 0: none
-	void (*net_config)(uint32_t net, void *memory);		// at most 256 buffers of 2048 bytes, NULL: own pool
+	void (*net_tx)(const void *frame, uint64_t len, uint32_t net); // takes a copy; drops what it can't send
+	uint64_t (*net_rx)(uint32_t net, void **frame);                // length, 0 if none; valid until the next call
+	uint64_t (*net_status)(uint32_t net);                          // MAC in bits 47:0, first byte highest; 0: none
+	void (*net_config)(uint32_t net, void *memory);                // at most 256 buffers of 2048 bytes, NULL: own pool
 	// Sectors of 4096 bytes; returns how many were done: all or 0.
 	uint64_t (*nvs)(uint32_t op, uint64_t sector, uint64_t count, void *data, uint32_t drive);
-	uint32_t (*drive_kind)(uint32_t drive, const char **identity);	// BLK_*, 0: none; identity as in struct blk_dev
-	int (*on_receive)(uint32_t net, ingot_callback fn, void *arg);	// on the calling core; NULL ends it
-	uint8_t (*input)(void);					// one character, 0 if none waits
-	bool input_polled;					// a source has no interrupt: halted programs need a tick
+	uint32_t (*drive_kind)(uint32_t drive, const char **identity); // BLK_*, 0: none; identity as in struct blk_dev
+	int (*on_receive)(uint32_t net, ingot_callback fn, void *arg); // on the calling core; NULL ends it
+	uint8_t (*input)(void);                                        // one character, 0 if none waits
+	bool input_polled; // a source has no interrupt: halted programs need a tick
 	// Configuration space; bits 47:32 segment, 31:24 bus, 23:16 device and function, 15:0 number of the dword.
 	uint32_t (*bus)(uint64_t address, bool write, uint32_t value);
 };
 extern struct classic_calls classic;
 
 // What b_net_tx (with interrupts off) and b_net_rx try first: functions of the interface's driver that send or receive
-// one frame in the usual case and leave all others to the calls above.
+// one frame in the usual case and leave all others to the calls above.  Arguments are where programs put them.
 struct classic_net {
-	uint64_t (*send)(struct classic_net *net, const void *frame, uint64_t len);	// 0: not done
-	int64_t (*receive)(struct classic_net *net, void **frame);	// length; 0: none is there; -1: not done
+	uint64_t (*send)(struct classic_net *net, const void *frame, uint64_t unused,
+		uint64_t len) KEEPS_REGISTERS;                            // 0: not sent
+	uint64_t (*receive)(struct classic_net *net) KEEPS_REGISTERS; // the frame's address; 0: none is there; 1: not done
+	uint64_t length;                                              // of that frame
 };
+extern struct classic_net classic_none; // of an interface that there isn't
 extern struct classic_net *classic_net[256];
 
 // Gives a program as much of `all` as its own, maybe older structure holds; both begin with their size.  (CORE_NATIVE)
@@ -60,6 +63,11 @@ int blk_info(uint32_t blk, struct ingot_blk_info *out);
 int blk_submit(uint32_t blk, uint32_t queue, const struct ingot_blk_req *req);
 uint32_t blk_poll(uint32_t blk, uint32_t queue, struct ingot_blk_done *done, uint32_t max);
 int blk_run(uint32_t blk, const struct ingot_blk_req *req);
+
+// bus/pci_program.c, if CONFIG_CORE_NATIVE_DEVICES
+int device_claim(uint32_t address, uint32_t how);
+int device_release(uint32_t address);
+int device_irq(uint32_t address, uint32_t index, ingot_callback fn, void *arg);
 
 // hid/input.c, if CONFIG_INPUT
 uint8_t input_read(void);
