@@ -7,15 +7,18 @@
 #include <lock.h>
 #include <program.h>
 
-#define NET_FRAME_BYTES 2048	// a buffer of the driver's own
-#define NET_POOL_FRAMES 160	// how many, for queue 0
-#define NET_COPY_FRAMES 32	// and for what b_net_tx copies
-#define NET_SPARE 32
-#define NET_HEADROOM 64		// bytes in front of frame->data that a driver may use (virtio's header)
+#define NET_API_VERSION 1
 
-#define NET_CLASSIC_LEAST 14	// bytes that b_net_tx takes (docs/abi.md)
+#define NET_FRAME_BYTES 2048 // a buffer of the driver's own
+#define NET_POOL_FRAMES 161  // how many, for queue 0
+#define NET_COPY_FRAMES 32   // and for what b_net_tx copies
+#define NET_SPARE 32
+#define NET_HEADROOM 64 // bytes in front of frame->data that a driver may use (virtio's header)
+
+#define NET_CLASSIC_LEAST 14 // bytes that b_net_tx takes (docs/abi.md)
 #define NET_CLASSIC_MOST 1522
 
+// One comparison for both ends.
 static ALWAYS_INLINE bool net_classic_fits(uint64_t len)
 {
 	return likely(len - NET_CLASSIC_LEAST <= NET_CLASSIC_MOST - NET_CLASSIC_LEAST);
@@ -26,6 +29,7 @@ static ALWAYS_INLINE bool net_classic_fits(uint64_t len)
 #define NET_DATA (sizeof(struct ingot_frame) + NET_HEADROOM)
 _Static_assert(sizeof(struct ingot_frame) == 64, "frame");
 
+// `phys` as the device has it in its descriptor.
 static inline struct ingot_frame *net_frame(uint64_t phys)
 {
 	return (struct ingot_frame *)(uintptr_t)(phys - NET_DATA);
@@ -37,11 +41,9 @@ static ALWAYS_INLINE void net_copy(struct ingot_frame *frame, const void *data, 
 	struct word {
 		uint64_t value;
 	} __attribute__((packed));
-	void *to = frame->data;
-	uint64_t words = len / 8;
-	frame->length = len;
+	void *to = (char *)frame + NET_DATA;
 	*(struct word *)((char *)to + len - 8) = *(const struct word *)((const char *)data + len - 8);
-	__asm__ volatile("rep movsq" : "+D"(to), "+S"(data), "+c"(words) :: "memory");
+	__asm__ volatile("shr $3, %2\n\trep movsq" : "+D"(to), "+S"(data), "+c"(len)::"memory", "cc");
 }
 
 // The same as ingot_frame_put, always inline.
@@ -53,15 +55,48 @@ static ALWAYS_INLINE void net_frame_put(struct ingot_frame *frame)
 	pool->available++;
 }
 
+// Frames of one call that share a pool, linked to go back together when all of them are sent.  A driver keeps this
+// where the first of them is in its ring; the last knows the index behind the run.
+struct net_run {
+	struct ingot_frame *first, *last;
+};
+
+// The index behind the run of which this frame is the last.
+static ALWAYS_INLINE uint32_t *net_run_end(struct ingot_frame *last)
+{
+	return (uint32_t *)&last->reserved[1];
+}
+
+// All `count` frames of the run, back to their pool at once.
+static ALWAYS_INLINE void net_run_put(const struct net_run *run, uint32_t count)
+{
+	struct ingot_pool *pool = run->last->pool;
+	run->last->next = pool->free;
+	pool->free = run->first;
+	pool->available += count;
+}
+
+// While b_net_tx alone has sent, its frames in the ring are linked as they were in `copies`, the newest of them to what
+// is there now.  So those of the runs `from` to `last` go back at once.
+static ALWAYS_INLINE void net_copies_put(struct ingot_pool *copies, const struct net_run *from,
+	const struct net_run *last, const struct net_run *newest, uint32_t count)
+{
+	newest->last->next = from->first;
+	last->last->next = copies->free;
+	copies->free = from->first;
+	copies->available += count;
+}
+
 // A queue pair belongs to one core.  The driver's own part lies around it.  The counts are the driver's to keep; bytes
 // and frames once a burst.
 struct net_queue {
-	struct classic_net classic;	// of queue 0: the driver's own (frames of `copies`), or the class's (NET_CLASSIC)
-	struct net_dev *net;		// of queue 0
-	struct ingot_pool pool;		// rx refill and tx frames come from here
-	struct ingot_frame *held;	// what b_net_rx returned last
-	struct lock lock;		// b_net_tx
-	struct ingot_pool copies;	// frames for it: touched under the lock only
+	struct classic_net classic; // of queue 0: the driver's own (frames of `copies`), or the class's (NET_CLASSIC)
+	struct net_dev *net;        // of queue 0
+	struct ingot_pool pool;     // rx refill and tx frames come from here
+	struct ingot_frame *held;   // of queue 0: b_net_rx's, what it has returned or a spare one
+	struct lock lock;           // b_net_tx
+	struct ingot_pool copies;   // frames for it: touched under the lock only; tx leaves room for all of them
+	bool mixed;                 // tx has sent since its ring was empty: not all in it are of `copies`
 	struct ingot_net_stats stats;
 };
 #define NET_QUEUES 16
@@ -82,13 +117,13 @@ struct net_dev {
 	// What programs see.  The driver sets mac, queues (pairs the device has, at most smp_count() and NET_QUEUES) and
 	// features; mtu is made of mtu_max and the room of the frames.
 	struct ingot_net_info info;
-	uint16_t mtu_max;		// the device's, 1500 or more
-	uint8_t index;			// "net0" is 0
-	bool offload;			// for start: frames with INGOT_RX_CSUM_GOOD may have no checksum in them
-	void *memory;			// the driver's own frames
-	ingot_callback on_receive;	// a program's
+	uint16_t mtu_max;          // the device's, 1500 or more
+	uint8_t index;             // "net0" is 0
+	bool offload;              // for start: frames with INGOT_RX_CSUM_GOOD may have no checksum in them
+	void *memory;              // the driver's own frames
+	ingot_callback on_receive; // a program's
 	void *arg;
-	struct net_queue *queue[NET_QUEUES];	// the driver's, zero at first: info.queues of them
+	struct net_queue *queue[NET_QUEUES]; // the driver's, zero at first: info.queues of them
 };
 
 // Control path: boot core or a control call, never beside the data path of the same interface.
@@ -98,11 +133,11 @@ struct net_ops {
 	int (*start)(struct net_dev *net, uint32_t queues);
 	// The device lets go of every frame (reset or disable); all of them go back to their pools.  Interrupts are off.
 	void (*stop)(struct net_dev *net);
-	uint32_t (*link)(struct net_dev *net);			// 0: down, else Mbit/s (1 if unknown)
-	int (*promiscuous)(struct net_dev *net, int on);	// NULL: can't; start does as info.promiscuous says
+	uint32_t (*link)(struct net_dev *net);           // 0: down, else Mbit/s (1 if unknown)
+	int (*promiscuous)(struct net_dev *net, int on); // NULL: can't; start does as info.promiscuous says
 	// Interrupt on reception on queue 0, on core `cpu`, on (handler) or off (NULL).  NULL: can't.
 	int (*interrupt)(struct net_dev *net, irq_handler handler, void *arg, uint32_t cpu);
-	void (*stats)(struct net_dev *net, struct ingot_net_stats *stats);	// adds hardware counters; NULL: none
+	void (*stats)(struct net_dev *net, struct ingot_net_stats *stats); // adds hardware counters; NULL: none
 };
 
 // Numbers the interface, gives it frames for queue 0, starts it with one queue, and logs its part of the device's line

@@ -5,8 +5,8 @@
 #include "intel_gbe.h"
 #include <time.h>
 
-#define RELOAD_US 5000		// of the EEPROM, behind a reset (s.14.3)
-#define RELOAD_SLOW_US 20000	// 82541, 82547
+#define RELOAD_US 5000       // of the EEPROM, behind a reset (s.14.3)
+#define RELOAD_SLOW_US 20000 // 82541, 82547
 #define RESET_US 10000
 
 static int e1000_reset(struct gbe *nic)
@@ -25,7 +25,9 @@ static void e1000_start(struct gbe *nic, uint32_t queues)
 static int e1000_probe(struct device *dev, const struct dev_id *id)
 {
 	static const struct gbe_model model = {
-		.reset = e1000_reset, .start = e1000_start, .rx_bits = RX_BITS(RX_ERRORS_LEGACY)
+		.reset = e1000_reset,
+		.start = e1000_start,
+		.rx_bits = RX_BITS(RX_ERRORS_LEGACY),
 	};
 	return gbe_probe(dev, id, &model);
 }
@@ -33,6 +35,7 @@ static int e1000_probe(struct device *dev, const struct dev_id *id)
 #define INTEL(device, quirks) DEV_ID(0x8086, device, GBE_JUMBO | (quirks))
 
 // s.5.2, and their later steppings.  The manual gives the 82544 the numbers 0x1107 and 0x1112.
+// clang-format off
 static const struct dev_id e1000_ids[] = {
 	INTEL(0x1008, GBE_NO_EERD), INTEL(0x1009, GBE_NO_EERD | GBE_FIBER),	// 82544EI
 	INTEL(0x100C, GBE_NO_EERD), INTEL(0x100D, GBE_NO_EERD),	// 82544GC
@@ -48,5 +51,6 @@ static const struct dev_id e1000_ids[] = {
 	INTEL(0x1076, GBE_EERD_SHORT), INTEL(0x1077, GBE_EERD_SHORT), INTEL(0x107C, GBE_EERD_SHORT),	// 82541GI, PI
 	INTEL(0x1019, GBE_EERD_SHORT), INTEL(0x101A, GBE_EERD_SHORT), INTEL(0x1075, GBE_EERD_SHORT),	// 82547
 };
+// clang-format on
 static const struct driver e1000 = { "e1000", DEV_IDS(e1000_ids), .probe = e1000_probe, .remove = gbe_remove };
 PCI_DRIVER(e1000);

@@ -6,9 +6,9 @@
 #include "intel_gbe.h"
 #include <time.h>
 
-#define MASTER_US 80000		// s.10.2.2.1
+#define MASTER_US 80000 // s.10.2.2.1
 #define OWNER_US 100000
-#define PHY_US 25000		// its set-up behind a reset
+#define PHY_US 25000 // its set-up behind a reset
 #define RELOADED_US 150000
 
 // s.4.6.2: the bus first, so that nothing is under way.
@@ -16,14 +16,14 @@ static int e1000e_reset(struct gbe *nic)
 {
 	uint32_t ctrl = gbe_read(nic, CTRL) | CTRL_MASTER_DISABLE;
 	gbe_write(nic, CTRL, ctrl);
-	mmio_wait32(nic->regs + STATUS, STATUS_MASTER_ENABLE, 0, MASTER_US);	// it is reset all the same
+	mmio_wait32(nic->regs + STATUS, STATUS_MASTER_ENABLE, 0, MASTER_US); // it is reset all the same
 	if (nic->quirks & GBE_OWNER) {
 		gbe_write(nic, EXTCNF_CTRL, gbe_read(nic, EXTCNF_CTRL) | EXTCNF_CTRL_SW_OWNER);
 		mmio_wait32(nic->regs + EXTCNF_CTRL, EXTCNF_CTRL_SW_OWNER, EXTCNF_CTRL_SW_OWNER, OWNER_US);
 	}
 	gbe_write(nic, CTRL, (ctrl & ~CTRL_MASTER_DISABLE) | CTRL_RST);
 	time_delay_us(nic->quirks & GBE_OWNER ? PHY_US : 1000);
-	uint32_t reg = nic->quirks & GBE_PCH ? STATUS : EECD;	// in both the same bit
+	uint32_t reg = nic->quirks & GBE_PCH ? STATUS : EECD; // in both the same bit
 	int rc = mmio_wait32(nic->regs + reg, RELOADED, RELOADED, RELOADED_US);
 	if (nic->quirks & GBE_OWNER)
 		gbe_write(nic, EXTCNF_CTRL, gbe_read(nic, EXTCNF_CTRL) & ~EXTCNF_CTRL_SW_OWNER);
@@ -33,8 +33,8 @@ static int e1000e_reset(struct gbe *nic)
 static void e1000e_start(struct gbe *nic, uint32_t queues)
 {
 	uint32_t key = 0x6D5A56DA;
-	gbe_write(nic, CTRL_EXT, gbe_read(nic, CTRL_EXT) | CTRL_EXT_DRV_LOAD);	// management firmware keeps off
-	gbe_write(nic, RXCSUM, RXCSUM_PCSD);	// s.7.1.11: needed for queues, and so are extended descriptors
+	gbe_write(nic, CTRL_EXT, gbe_read(nic, CTRL_EXT) | CTRL_EXT_DRV_LOAD); // management firmware keeps off
+	gbe_write(nic, RXCSUM, RXCSUM_PCSD); // s.7.1.11: needed for queues, and so are extended descriptors
 	gbe_write(nic, RFCTL, RFCTL_EXSTEN);
 	gbe_write(nic, MRQC, 0);
 	for (uint32_t i = 0; i < queues; i++)
@@ -54,7 +54,10 @@ static void e1000e_start(struct gbe *nic, uint32_t queues)
 static int e1000e_probe(struct device *dev, const struct dev_id *id)
 {
 	static const struct gbe_model model = {
-		.reset = e1000e_reset, .start = e1000e_start, .rx_bits = RX_BITS(RX_ERRORS_EXTENDED), .rx_rotate = 32
+		.reset = e1000e_reset,
+		.start = e1000e_start,
+		.rx_bits = RX_BITS(RX_ERRORS_EXTENDED),
+		.rx_rotate = 32,
 	};
 	return gbe_probe(dev, id, &model);
 }
@@ -62,6 +65,7 @@ static int e1000e_probe(struct device *dev, const struct dev_id *id)
 #define INTEL(device, quirks) DEV_ID(0x8086, device, GBE_EERD_SHORT | GBE_FLEXIBLE | (quirks))
 #define PCH(device) INTEL(device, GBE_PCH | GBE_OWNER | GBE_NO_EERD)
 
+// clang-format off
 static const struct dev_id e1000e_ids[] = {
 	INTEL(0x105E, GBE_JUMBO), INTEL(0x105F, GBE_JUMBO | GBE_FIBER), INTEL(0x1060, GBE_JUMBO | GBE_FIBER),	// 82571EB
 	INTEL(0x10A4, GBE_JUMBO), INTEL(0x10A5, GBE_JUMBO | GBE_FIBER), INTEL(0x10BC, GBE_JUMBO),
@@ -79,5 +83,6 @@ static const struct dev_id e1000e_ids[] = {
 	PCH(0x15F5), PCH(0x15F9), PCH(0x15FA), PCH(0x15FB), PCH(0x15FC), PCH(0x1A1C), PCH(0x1A1D), PCH(0x1A1E),
 	PCH(0x1A1F),
 };
+// clang-format on
 static const struct driver e1000e = { "e1000e", DEV_IDS(e1000e_ids), .probe = e1000e_probe, .remove = gbe_remove };
 PCI_DRIVER(e1000e);

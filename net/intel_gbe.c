@@ -6,10 +6,10 @@
 #include <smp.h>
 #include <time.h>
 
-#define SETTLE_US 1000		// what is under way on the bus ends
+#define SETTLE_US 1000 // what is under way on the bus ends
 #define EERD_US 10000
 #define PARTNER_US 500000
-#define JUMBO_MTU 9198		// 9216 bytes with header and VLAN tag: the least transmit FIFO has 10 KiB
+#define JUMBO_MTU 9198 // 9216 bytes with header and VLAN tag: the least transmit FIFO has 10 KiB
 
 static inline struct gbe *to_gbe(struct net_dev *net)
 {
@@ -40,7 +40,7 @@ static void gbe_interrupt_handler(void *arg)
 {
 	struct gbe *nic = arg;
 	uint32_t cause = gbe_read(nic, ICR);
-	gbe_write(nic, ICR, cause);	// with MSI-X reading does not clear it
+	gbe_write(nic, ICR, cause); // with MSI-X reading does not clear it
 	if (cause & nic->cause)
 		nic->handler(nic->arg);
 }
@@ -67,7 +67,7 @@ static void gbe_stop(struct net_dev *net)
 {
 	gbe_interrupt(net, NULL, NULL, 0);
 	if (gbe_reset(to_gbe(net)) != E_OK)
-		pci_disable(to_gbe(net)->pci);	// at least it writes no more
+		pci_disable(to_gbe(net)->pci); // at least it writes no more
 	intel_drop(net);
 }
 
@@ -82,7 +82,7 @@ static uint32_t gbe_buffer(struct gbe *nic, uint32_t room, uint32_t *rctl)
 			*rctl |= size << RCTL_FLXBUF_SHIFT;
 			return size << 10;
 		}
-	} else if (room >= 1536) {	// without long frames no more than 1522 bytes come
+	} else if (room >= 1536) { // without long frames no more than 1522 bytes come
 		return room < 2048 ? room : 2048;
 	}
 	for (; size > room; size /= 2)
@@ -143,15 +143,19 @@ static uint32_t gbe_link(struct net_dev *net)
 	return 0;
 }
 
+// clang-format off
 #define COUNTER(reg, field) { ((reg) - STATISTICS) / 4, offsetof(struct ingot_net_stats, field) / 8 }
+// clang-format on
 
 static void gbe_stats(struct net_dev *net, struct ingot_net_stats *stats)
 {
+	// clang-format off
 	static const struct { uint8_t reg, field; } counters[] = {
 		COUNTER(CRCERRS, rx_errors), COUNTER(RXERRC, rx_errors), COUNTER(RUC, rx_errors), COUNTER(RFC, rx_errors),
 		COUNTER(RJC, rx_errors), COUNTER(MPC, rx_dropped), COUNTER(ROC, rx_dropped), COUNTER(ECOL, tx_errors),
 		COUNTER(LATECOL, tx_errors),
 	};
+	// clang-format on
 	struct gbe *nic = to_gbe(net);
 	uint64_t *counted = (uint64_t *)&nic->counted;
 	for (uint32_t i = 0; i < ARRAY_SIZE(counters); i++)
@@ -161,7 +165,11 @@ static void gbe_stats(struct net_dev *net, struct ingot_net_stats *stats)
 }
 
 static const struct net_ops gbe_ops = {
-	.start = gbe_start, .stop = gbe_stop, .link = gbe_link, .promiscuous = gbe_promiscuous, .interrupt = gbe_interrupt,
+	.start = gbe_start,
+	.stop = gbe_stop,
+	.link = gbe_link,
+	.promiscuous = gbe_promiscuous,
+	.interrupt = gbe_interrupt,
 	.stats = gbe_stats,
 };
 

@@ -6,20 +6,20 @@
 #include <pci.h>
 
 // Quirks in the id row
-#define GBE_FIBER 1		// the MAC negotiates (TXCW)
+#define GBE_FIBER 1 // the MAC negotiates (TXCW)
 #define GBE_JUMBO 2
-#define GBE_EERD_SHORT 4	// EERD: address from bit 2, done in bit 1; else 8 and 4
+#define GBE_EERD_SHORT 4 // EERD: address from bit 2, done in bit 1; else 8 and 4
 #define GBE_NO_EERD 8
-#define GBE_FLEXIBLE 16		// buffers of any number of KiB
-#define GBE_OWNER 32		// a reset needs the PHY's semaphore
+#define GBE_FLEXIBLE 16 // buffers of any number of KiB
+#define GBE_OWNER 32    // a reset needs the PHY's semaphore
 #define GBE_PCH 64
-#define GBE_RSS 128		// two queues
+#define GBE_RSS 128 // two queues
 
 struct gbe;
-struct gbe_model {	// the drivers differ in this
-	int (*reset)(struct gbe *nic);	// sets CTRL's RST and waits until the device is back
-	void (*start)(struct gbe *nic, uint32_t queues);	// registers of its own, before the rings start
-	uint64_t rx_bits;		// struct intel_pair's
+struct gbe_model {                                   // the drivers differ in this
+	int (*reset)(struct gbe *nic);                   // sets CTRL's RST and waits until the device is back
+	void (*start)(struct gbe *nic, uint32_t queues); // registers of its own, before the rings start
+	uint64_t rx_bits;                                // struct intel_pair's
 	uint32_t rx_rotate;
 };
 
@@ -28,12 +28,12 @@ struct gbe {
 	struct pci_dev *pci;
 	const struct gbe_model *model;
 	uint32_t quirks;
-	uint32_t cause;			// interrupt cause: received on queue 0
-	int vector;			// 0: none
+	uint32_t cause; // interrupt cause: received on queue 0
+	int vector;     // 0: none
 	irq_handler handler;
 	void *arg;
-	uint64_t link_end;		// fiber: when a partner that doesn't negotiate is taken as it is
-	struct ingot_net_stats counted;	// by the device, so far
+	uint64_t link_end;              // fiber: when a partner that doesn't negotiate is taken as it is
+	struct ingot_net_stats counted; // by the device, so far
 	struct net_dev net;
 };
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #define CTRL 0x0000
-#define CTRL_MASTER_DISABLE (1u << 2)	// PCIe
+#define CTRL_MASTER_DISABLE (1u << 2) // PCIe
 #define CTRL_LRST (1u << 3)
 #define CTRL_SLU (1u << 6)
 #define CTRL_FRCSPD (1u << 11)
@@ -18,7 +18,7 @@
 
 #define STATUS 0x0008
 #define STATUS_LU 2u
-#define STATUS_SPEED_SHIFT 6		// 10, 100, 1000, 1000
+#define STATUS_SPEED_SHIFT 6 // 10, 100, 1000, 1000
 
 #define EERD 0x0014
 #define EERD_START 1u
@@ -26,7 +26,7 @@
 
 #define ICR 0x00C0
 #define ICR_RXT0 (1u << 7)
-#define ICR_RXQ0 (1u << 20)		// 82574
+#define ICR_RXQ0 (1u << 20) // 82574
 #define IMS 0x00D0
 #define IMC 0x00D8
 
@@ -39,7 +39,7 @@
 #define RCTL_BSIZE (1u << 16)
 #define RCTL_BSEX (1u << 25)
 #define RCTL_SECRC (1u << 26)
-#define RCTL_FLXBUF_SHIFT 27		// KiB; PCIe
+#define RCTL_FLXBUF_SHIFT 27 // KiB; PCIe
 
 #define TXCW 0x0178
 #define TXCW_FD (1u << 5)
@@ -53,13 +53,13 @@
 #define TCTL_CT (0xFu << 4)
 #define TCTL_COLD (0x3Fu << 12)
 #define TIPG 0x0410
-#define TIPG_802_3 0x00602008		// s.13.4.34
+#define TIPG_802_3 0x00602008 // s.13.4.34
 
-#define RX_RINGS 0x2800			// RDBAL0
-#define TX_RINGS 0x3800			// TDBAL0
+#define RX_RINGS 0x2800 // RDBAL0
+#define TX_RINGS 0x3800 // TDBAL0
 #define RING_STEP 0x100
 
-#define STATISTICS 0x4000		// cleared when read
+#define STATISTICS 0x4000 // cleared when read
 #define CRCERRS 0x4000
 #define RXERRC 0x400C
 #define MPC 0x4010

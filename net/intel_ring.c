@@ -6,41 +6,45 @@
 
 #define TELL (8 * RING_ENTRY)
 
+#define TX_ROOM (RING_MASK - NET_COPY_FRAMES * RING_ENTRY) // for net_tx; b_net_tx finds room for each of its frames
+
 // Out of the way: what calls them keeps its values in registers.
-#ifdef INGOT_TEST
-#define ASIDE __attribute__((noinline))
-#else
-#define ASIDE __attribute__((noinline, no_caller_saved_registers))
-#endif
+#define ASIDE __attribute__((noinline)) KEEPS_REGISTERS
 
-// The last frame of a run knows where it ends.
-static ALWAYS_INLINE uint32_t *intel_run_end(struct ingot_frame *last)
-{
-	return (uint32_t *)&last->reserved[1];
-}
-
-// Frames of one call that share a pool are a run: linked to go back together.  Only its last descriptor asks the device
-// for a report.  What there is to know of a run is at its first descriptor's place.  Takes back runs that are sent.
+// Takes back runs that are sent.  Only the last descriptor of a run asks the device for a report.
 static ASIDE void intel_reclaim(struct net_queue *queue)
 {
 	struct intel_pair *pair = intel_pair(queue);
-	for (uint32_t at = pair->tx_clean; at != pair->tx_next;) {
-		const struct intel_run *run = INTEL_AT(pair->tx_run, at & RING_MASK);
-		struct ingot_frame *last = run->last;
-		struct ingot_pool *pool = last->pool;
-		uint32_t end = *intel_run_end(last);
-		if (!(INTEL_AT(pair->tx_desc, (end - RING_ENTRY) & RING_MASK)->info & DESC_DD))
+	uint32_t from = pair->tx_clean, next = pair->tx_next;
+	if (from == next)
+		return;
+	if (!queue->mixed) {
+		uint32_t newest = (next - RING_ENTRY) & RING_MASK, at = next;
+		if (!(intel_at(pair, newest)->tx_desc->info & DESC_DD))
+			for (at = from; at != next && intel_at(pair, at & RING_MASK)->tx_desc->info & DESC_DD;)
+				at += RING_ENTRY;
+		if (at == from)
+			return;
+		net_copies_put(&queue->copies, intel_at(pair, from & RING_MASK)->tx_run,
+			intel_at(pair, (at - RING_ENTRY) & RING_MASK)->tx_run, intel_at(pair, newest)->tx_run,
+			(at - from) / RING_ENTRY);
+		pair->tx_clean = at;
+		return;
+	}
+	for (uint32_t at = from; at != next;) {
+		const struct net_run *run = intel_at(pair, at & RING_MASK)->tx_run;
+		uint32_t end = *net_run_end(run->last);
+		if (!(intel_at(pair, (end - RING_ENTRY) & RING_MASK)->tx_desc->info & DESC_DD))
 			break;
-		last->next = pool->free;
-		pool->free = run->first;
-		pool->available += (end - at) / RING_ENTRY;
+		net_run_put(run, (end - at) / RING_ENTRY);
 		pair->tx_clean = at = end;
 	}
+	queue->mixed = pair->tx_clean != next;
 }
 
 static ASIDE void intel_pad(struct net_queue *queue, struct ingot_frame *frame)
 {
-	(void)queue;	// keeps its register
+	(void)queue; // keeps its register
 	volatile uint8_t *data = frame->data;
 	for (uint32_t at = frame->length; at < TX_LEAST; at++)
 		data[at] = 0;
@@ -53,22 +57,22 @@ uint32_t intel_tx(struct net_queue *queue, struct ingot_frame *const *frames, ui
 	uint64_t bytes = 0;
 	if (pair->tx_clean != at)
 		intel_reclaim(queue);
-	uint32_t end = at + count * RING_ENTRY;
-	if (unlikely(end - pair->tx_clean > RING_MASK || count > INTEL_RING)) {
-		end = pair->tx_clean + RING_MASK;
-		count = (end - at) / RING_ENTRY;
-	}
+	uint32_t used = at - pair->tx_clean, room = used < TX_ROOM ? (TX_ROOM - used) / RING_ENTRY : 0;
+	if (unlikely(count > room))
+		count = room;
 	if (!count)
 		return 0;
+	const uint32_t end = at + count * RING_ENTRY;
+	queue->mixed = true;
 	queue->stats.tx_frames += count;
 	do {
 		struct ingot_frame *frame = *frames, *next;
 		struct ingot_pool *pool = frame->pool;
-		struct intel_run *run = INTEL_AT(pair->tx_run, at & RING_MASK);
+		struct net_run *run = intel_at(pair, at & RING_MASK)->tx_run;
 		struct intel_desc *desc;
 		run->first = frame;
 		for (;;) {
-			desc = INTEL_AT(pair->tx_desc, at & RING_MASK);
+			desc = intel_at(pair, at & RING_MASK)->tx_desc;
 			desc->phys = frame->phys;
 			uint64_t len = frame->length;
 			if (unlikely(len < TX_LEAST)) {
@@ -86,7 +90,7 @@ uint32_t intel_tx(struct net_queue *queue, struct ingot_frame *const *frames, ui
 		}
 		((volatile uint8_t *)&desc->info)[3] |= TX_RS >> 24;
 		run->last = frame;
-		*intel_run_end(frame) = at;
+		*net_run_end(frame) = at;
 	} while (at != end);
 	pair->tx_next = at;
 	queue->stats.tx_bytes += bytes;
@@ -111,16 +115,29 @@ static ALWAYS_INLINE void intel_tell(struct intel_pair *pair, uint32_t at)
 	}
 }
 
+// The frame that b_net_rx has returned last is still the one of its descriptor, which the device is about to get back.
+static __attribute__((noinline)) void intel_keep(struct net_queue *queue)
+{
+	struct intel_pair *pair = intel_pair(queue);
+	uint32_t at = pair->rx_next, slot = (at - RING_ENTRY) & pair->rx_mask;
+	struct intel_rings *rings = intel_at(pair, slot);
+	struct ingot_frame *frame = rings->rx_slot->frame;
+	rings->rx_slot->frame = queue->held;
+	rings->rx_desc->phys = queue->held->phys;
+	queue->held = frame;
+	pair->rx_seen = at;
+}
+
 // Nothing is there, or what comes next is not a whole good frame and goes back to the device: a frame longer than a
 // buffer takes several descriptors, and all of it goes.
-static __attribute__((noinline))
-uint32_t intel_rx_odd(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
+static __attribute__((noinline)) uint32_t intel_rx_odd(struct net_queue *queue, struct ingot_frame **frames,
+	uint32_t max)
 {
 	struct intel_pair *pair = intel_pair(queue);
 	uint64_t info, bits = pair->rx_bits;
 	for (uint32_t left = max ? INTEL_RING : 0; left; left--) {
 		uint32_t slot = pair->rx_next & pair->rx_mask;
-		struct intel_desc *desc = INTEL_AT(pair->rx_desc, slot);
+		struct intel_desc *desc = intel_at(pair, slot)->rx_desc;
 		info = intel_info(desc, pair->rx_rotate) & bits;
 		if (!(info & DESC_DD))
 			break;
@@ -134,18 +151,21 @@ uint32_t intel_rx_odd(struct net_queue *queue, struct ingot_frame **frames, uint
 			else
 				queue->stats.rx_dropped++;
 		}
-		desc->phys = INTEL_AT(pair->rx_slot, slot)->frame->phys;
+		desc->phys = intel_at(pair, slot)->rx_slot->frame->phys;
 		desc->info = 0;
 		pair->rx_next += RING_ENTRY;
+		pair->rx_seen = pair->rx_next;
 	}
 	intel_tell(pair, pair->rx_next);
 	return 0;
 }
 
-// The ring is always full: a frame is handed out only if another takes its place.
+// A frame is handed out only if another takes its place.  The device has all descriptors but the one taken last.
 uint32_t intel_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
 {
 	struct intel_pair *pair = intel_pair(queue);
+	if (unlikely(pair->rx_next != pair->rx_seen))
+		intel_keep(queue);
 	if (unlikely(max > queue->pool.available)) {
 		intel_reclaim(queue);
 		if (max > queue->pool.available)
@@ -155,15 +175,15 @@ uint32_t intel_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t
 	uint32_t at = pair->rx_next, rotate = pair->rx_rotate;
 	uint64_t bytes = 0;
 	while (frames != stop) {
-		uint32_t slot = at & pair->rx_mask;
 		// One comparison for all: DD and EOP are set, no error is, the length lies between a frame's least and most.
-		uint64_t len = (intel_info(INTEL_AT(pair->rx_desc, slot), rotate) & pair->rx_good) - RX_FIRST;
+		struct intel_rings *rings = intel_at(pair, at & pair->rx_mask);
+		uint64_t len = (intel_info(rings->rx_desc, rotate) & pair->rx_good) - RX_FIRST;
 		if (unlikely(len > pair->rx_limit))
 			break;
-		struct ingot_frame *frame = INTEL_AT(pair->rx_slot, slot)->frame;
-		INTEL_AT(pair->rx_slot, slot)->frame = spare;
-		INTEL_AT(pair->rx_desc, slot)->phys = spare->phys;
-		INTEL_AT(pair->rx_desc, slot)->info = 0;
+		struct ingot_frame *frame = rings->rx_slot->frame;
+		rings->rx_slot->frame = spare;
+		rings->rx_desc->phys = spare->phys;
+		rings->rx_desc->info = 0;
 		spare = spare->next;
 		len += 14;
 		frame->length = len;
@@ -175,7 +195,8 @@ uint32_t intel_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t
 	uint32_t count = (at - pair->rx_next) / RING_ENTRY;
 	if (unlikely(!count))
 		return intel_rx_odd(queue, frames, max);
-	pair->rx_next = at;
+	pair->rx_next = pair->rx_seen = at;
+	pair->rx_quota = pair->rx_mask / (2 * RING_ENTRY);
 	queue->pool.free = spare;
 	queue->pool.available -= count;
 	queue->stats.rx_frames += count;
@@ -184,69 +205,65 @@ uint32_t intel_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t
 	return count;
 }
 
-// b_net_tx with a frame of its own at hand and room in the ring; what is sent comes back when there is none.
-static HOT uint64_t intel_send(struct classic_net *classic, const void *data, uint64_t len)
+// b_net_tx with a frame of its own at hand; what is sent comes back when there is none.
+static HOT KEEPS_REGISTERS uint64_t intel_send(struct classic_net *classic, const void *data, uint64_t unused,
+	uint64_t len)
 {
 	struct net_queue *queue = container_of(classic, struct net_queue, classic);
 	struct intel_pair *pair = intel_pair(queue);
+	(void)unused;
 	if (!net_classic_fits(len))
 		return 0;
-	while (unlikely(__atomic_exchange_n(&queue->lock.taken, 1, __ATOMIC_ACQUIRE)))
-		__builtin_ia32_pause();
+	lock_take(&queue->lock);
 	struct ingot_frame *frame = queue->copies.free;
-	uint32_t at = pair->tx_next;
-	if (unlikely(!frame || at - pair->tx_clean >= RING_MASK)) {
-		__atomic_store_n(&queue->lock.taken, 0, __ATOMIC_RELEASE);
+	if (unlikely(!frame)) {
+		lock_drop(&queue->lock);
 		return 0;
 	}
 	queue->copies.free = frame->next;
 	queue->copies.available--;
 	net_copy(frame, data, len);
 	if (unlikely(len < TX_LEAST)) {
+		frame->length = len;
 		intel_pad(queue, frame);
 		len = TX_LEAST;
 	}
-	struct intel_run *run = INTEL_AT(pair->tx_run, at & RING_MASK);
-	run->first = run->last = frame;
-	struct intel_desc *desc = INTEL_AT(pair->tx_desc, at & RING_MASK);
-	desc->phys = (uintptr_t)frame + NET_DATA;
+	uint32_t at = pair->tx_next;
+	struct intel_rings *rings = intel_at(pair, at & RING_MASK);
+	rings->tx_run->first = rings->tx_run->last = frame;
+	rings->tx_desc->phys = frame->phys;
 	queue->stats.tx_frames++;
 	queue->stats.tx_bytes += len;
-	desc->info = len * pair->tx_scale | pair->tx_command | TX_RS;
+	rings->tx_desc->info = len * pair->tx_scale | pair->tx_command | TX_RS;
 	at += RING_ENTRY;
-	*intel_run_end(frame) = pair->tx_next = at;
+	*net_run_end(frame) = pair->tx_next = at;
 	mmio_write32(pair->tx_tail, (at & RING_MASK) / RING_ENTRY);
-	__atomic_store_n(&queue->lock.taken, 0, __ATOMIC_RELEASE);
-	return 1;
+	lock_drop(&queue->lock);
+	return (uintptr_t)classic;
 }
 
-// b_net_rx of a good frame: the frame that it returned last takes its place.
-static HOT int64_t intel_receive(struct classic_net *classic, void **data)
+// b_net_rx of a good frame.  It stays its descriptor's own, which the device gets back behind the next one.
+static HOT KEEPS_REGISTERS uint64_t intel_receive(struct classic_net *classic)
 {
 	struct net_queue *queue = container_of(classic, struct net_queue, classic);
 	struct intel_pair *pair = intel_pair(queue);
-	uint32_t at = pair->rx_next, slot = at & pair->rx_mask;
-	struct intel_desc *desc = INTEL_AT(pair->rx_desc, slot);
-	struct ingot_frame *frame, *held = queue->held;
-	uint64_t info = intel_info(desc, pair->rx_rotate);
-	if (!(info & DESC_DD))
-		return 0;
-	info = (info & pair->rx_good) - RX_FIRST;
-	if (unlikely(info > pair->rx_limit || !held))
-		return -1;
-	frame = INTEL_AT(pair->rx_slot, slot)->frame;
-	INTEL_AT(pair->rx_slot, slot)->frame = held;
-	queue->held = frame;
-	desc->phys = (uintptr_t)held + NET_DATA;
-	desc->info = 0;
-	at += RING_ENTRY;
-	pair->rx_next = at;
-	info += 14;
+	struct intel_rings *rings = intel_at(pair, pair->rx_next & pair->rx_mask);
+	uint64_t len = (intel_info(rings->rx_desc, pair->rx_rotate) & pair->rx_good) - pair->rx_first;
+	if (unlikely(len > pair->rx_limit))
+		return intel_info(rings->rx_desc, pair->rx_rotate) >> 32 & 1; // DD: it is there, but not a good one
+	if (unlikely(!--pair->rx_quota)) {
+		pair->rx_quota = 1; // until intel_rx has done it
+		return 1;
+	}
+	len += 14;
+	classic->length = len;
 	queue->stats.rx_frames++;
-	queue->stats.rx_bytes += info;
-	intel_tell(pair, at);
-	*data = (char *)frame + NET_DATA;
-	return info;
+	queue->stats.rx_bytes += len;
+	len = (uintptr_t)rings->rx_slot->frame + NET_DATA;
+	rings->rx_desc->phys = len;
+	rings->rx_desc->info = 0;
+	pair->rx_next += RING_ENTRY;
+	return len;
 }
 
 int intel_alloc(struct net_dev *net, uint32_t count)
@@ -257,7 +274,7 @@ int intel_alloc(struct net_dev *net, uint32_t count)
 			return E_NOMEM;
 		pair->tx_scale = 1;
 		pair->tx_command = TX_EOP | TX_IFCS;
-		pair->queue.classic = (struct classic_net){ intel_send, intel_receive };
+		pair->queue.classic = (struct classic_net){ intel_send, intel_receive, 0 };
 		net->queue[i] = &pair->queue;
 	}
 	net->info.queues = count;
@@ -291,14 +308,16 @@ void intel_start(struct intel_pair *pair, volatile uint8_t *rx_regs, volatile ui
 	pair->rx_mask = (size - 1) * RING_ENTRY;
 	pair->rx_good = pair->rx_bits;
 	pair->rx_limit = most - 14;
+	pair->rx_first = RX_FIRST;
+	pair->rx_quota = size / 2;
 	for (uint32_t i = 0; i < size; i++) {
 		struct ingot_frame *frame = ingot_frame_get(pool);
-		pair->rx_slot[i].frame = frame;
-		pair->rx_desc[i].phys = frame->phys;
-		pair->rx_desc[i].info = 0;
+		pair->rings.rx_slot[i].frame = frame;
+		pair->rings.rx_desc[i].phys = frame->phys;
+		pair->rings.rx_desc[i].info = 0;
 	}
-	pair->rx_tail = intel_ring(rx_regs, pair->rx_desc, size);
-	pair->tx_tail = intel_ring(tx_regs, pair->tx_desc, INTEL_RING);
+	pair->rx_tail = intel_ring(rx_regs, pair->rings.rx_desc, size);
+	pair->tx_tail = intel_ring(tx_regs, pair->rings.tx_desc, INTEL_RING);
 }
 
 void intel_go(struct intel_pair *pair)
@@ -311,12 +330,12 @@ void intel_drop(struct net_dev *net)
 	for (uint32_t i = 0; i < net->info.queues; i++) {
 		struct intel_pair *pair = intel_pair(net->queue[i]);
 		for (uint32_t n = 0; n < INTEL_RING; n++) {
-			pair->tx_desc[n].info |= DESC_DD;
-			if (pair->rx_slot[n].frame)
-				ingot_frame_put(pair->rx_slot[n].frame);
-			pair->rx_slot[n].frame = NULL;
+			pair->rings.tx_desc[n].info |= DESC_DD;
+			if (pair->rings.rx_slot[n].frame)
+				ingot_frame_put(pair->rings.rx_slot[n].frame);
+			pair->rings.rx_slot[n].frame = NULL;
 		}
 		intel_reclaim(&pair->queue);
-		pair->tx_next = pair->tx_clean = pair->rx_next = pair->rx_told = 0;
+		pair->tx_next = pair->tx_clean = pair->rx_next = pair->rx_told = pair->rx_seen = 0;
 	}
 }

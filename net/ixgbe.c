@@ -12,28 +12,28 @@
 #include <time.h>
 
 // Quirks in the id row
-#define IXGBE_82599 1		// AUTOC; the EEPROM's sum
+#define IXGBE_82599 1 // AUTOC; the EEPROM's sum
 #define IXGBE_SFP 2
 #define IXGBE_X550 4
 
 #define MASTER_US 80000
 #define FLUSH_US 20
-#define RESET_US 10000		// s.4.6.3.2: to be waited in any case
+#define RESET_US 10000 // s.4.6.3.2: to be waited in any case
 #define READY_US 500000
 #define EERD_US 10000
 #define QUEUE_US 100000
 #define LINK_US 4000000
-#define JUMBO_MTU 9710		// frames of 9728 bytes: the transmit buffer's threshold is made for 10 KiB
+#define JUMBO_MTU 9710 // frames of 9728 bytes: the transmit buffer's threshold is made for 10 KiB
 #define BAR_BYTES 0x20000
 
 struct ixgbe {
 	volatile uint8_t *regs;
 	struct pci_dev *pci;
 	uint32_t quirks;
-	int broken;			// what the last reset came to
-	int vector;			// 0: none
-	uint64_t link_end;		// when the link is negotiated anew
-	struct ingot_net_stats counted;	// by the device, so far
+	int broken;                     // what the last reset came to
+	int vector;                     // 0: none
+	uint64_t link_end;              // when the link is negotiated anew
+	struct ingot_net_stats counted; // by the device, so far
 	struct net_dev net;
 };
 
@@ -117,7 +117,7 @@ static int ixgbe_interrupt(struct net_dev *net, irq_handler handler, void *arg, 
 	if (nic->vector < 0)
 		return nic->vector;
 	ixgbe_write(nic, GPIE, GPIE_MULTIPLE_MSIX | GPIE_PBA_SUPPORT);
-	ixgbe_write(nic, IVAR0, IVAR_VALID);	// reception on queue 0: entry 0
+	ixgbe_write(nic, IVAR0, IVAR_VALID); // reception on queue 0: entry 0
 	ixgbe_write(nic, EIAC, EICR_RTXQ0);
 	ixgbe_write(nic, EIMS, EICR_RTXQ0);
 	return E_OK;
@@ -146,7 +146,7 @@ static void ixgbe_stop(struct net_dev *net)
 	ixgbe_interrupt(net, NULL, NULL, 0);
 	ixgbe_count(nic);
 	if (ixgbe_reset(nic) != E_OK)
-		pci_disable(nic->pci);	// at least it writes no more
+		pci_disable(nic->pci); // at least it writes no more
 	intel_drop(net);
 }
 
@@ -183,7 +183,9 @@ static void ixgbe_rss(struct ixgbe *nic, uint32_t queues)
 // s.4.6.7, s.4.6.8, s.4.6.11.3.4 (neither DCB nor virtual machines); what is not here is right after a reset.
 static void ixgbe_set_up(struct ixgbe *nic)
 {
-	static const struct { uint32_t reg, off, on; } changes[] = {
+	static const struct {
+		uint32_t reg, off, on;
+	} changes[] = {
 		{ CTRL_EXT, 0, CTRL_EXT_NS_DIS | CTRL_EXT_DRV_LOAD },
 		{ FCRTH0, ~0u, FCRTH0_DEFAULT },
 		{ RDRXCTL, RDRXCTL_RSCFRSTSIZE, RDRXCTL_CRCSTRIP | RDRXCTL_RSCACKC | RDRXCTL_FCOE_WRFIX },
@@ -196,9 +198,17 @@ static void ixgbe_set_up(struct ixgbe *nic)
 		{ DMATXCTL, 0, DMATXCTL_TE },
 	};
 	// Tables that a reset leaves as they are, and packet buffers of DCB.
-	static const struct { uint16_t first, dwords; } zero[] = {
-		{ MTA, 128 }, { VFTA, 128 }, { MPSAR, 256 }, { FTQF, 128 }, { PFVLVF, 64 + 128 + 128 }, { RXPBSIZE1, 7 },
-		{ TXPBSIZE1, 7 }, { MTQC, 1 },
+	static const struct {
+		uint16_t first, dwords;
+	} zero[] = {
+		{ MTA, 128 },
+		{ VFTA, 128 },
+		{ MPSAR, 256 },
+		{ FTQF, 128 },
+		{ PFVLVF, 64 + 128 + 128 },
+		{ RXPBSIZE1, 7 },
+		{ TXPBSIZE1, 7 },
+		{ MTQC, 1 },
 	};
 	ixgbe_change(nic, RTTDCS, 0, RTTDCS_ARBDIS);
 	for (uint32_t i = 0; i < ARRAY_SIZE(zero); i++)
@@ -219,9 +229,9 @@ static int ixgbe_start_pair(struct ixgbe *nic, uint32_t index, uint32_t most)
 	struct intel_pair *pair = intel_pair(nic->net.queue[index]);
 	uint32_t rx = RX_RINGS + index * RING_STEP, tx = TX_RINGS + index * RING_STEP;
 	ixgbe_change(nic, rx + RING_DCA, DCA_RXCTRL_RESERVED, 0);
-	ixgbe_change(nic, tx + RING_DCA, DCA_TXCTRL_WB_RO, 0);	// descriptors come back in order
+	ixgbe_change(nic, tx + RING_DCA, DCA_TXCTRL_WB_RO, 0); // descriptors come back in order
 	ixgbe_write(nic, rx + RING_SRRCTL, SRRCTL_DROP_EN | SRRCTL_ADVANCED | (most + 1023) / 1024);
-	ixgbe_write(nic, RTTDQSEL, index);	// no rate limit
+	ixgbe_write(nic, RTTDQSEL, index); // no rate limit
 	ixgbe_write(nic, RTTBCNRC, 0);
 	intel_start(pair, nic->regs + rx, nic->regs + tx, most);
 	int rc = ixgbe_enable(nic->regs + tx + RING_CONTROL, TXDCTL_PREFETCH);
@@ -258,7 +268,7 @@ static uint32_t ixgbe_link(struct net_dev *net)
 static int ixgbe_start(struct net_dev *net, uint32_t queues)
 {
 	struct ixgbe *nic = to_ixgbe(net);
-	uint32_t most = net->info.mtu + 18;	// s.8.2.3.22.15: without CRC, but a VLAN's tag comes on top
+	uint32_t most = net->info.mtu + 18; // s.8.2.3.22.15: without CRC, but a VLAN's tag comes on top
 	pci_enable(nic->pci);
 	int rc = nic->broken ? ixgbe_reset(nic) : E_OK;
 	if (rc == E_OK) {
@@ -272,15 +282,19 @@ static int ixgbe_start(struct net_dev *net, uint32_t queues)
 		rc = ixgbe_promiscuous(net, net->info.promiscuous);
 	nic->link_end = 0;
 	if (rc == E_OK)
-		ixgbe_link(net);	// negotiates if there is no link
+		ixgbe_link(net); // negotiates if there is no link
 	else
 		ixgbe_stop(net);
 	return rc;
 }
 
 static const struct net_ops ixgbe_ops = {
-	.start = ixgbe_start, .stop = ixgbe_stop, .link = ixgbe_link, .promiscuous = ixgbe_promiscuous,
-	.interrupt = ixgbe_interrupt, .stats = ixgbe_stats,
+	.start = ixgbe_start,
+	.stop = ixgbe_stop,
+	.link = ixgbe_link,
+	.promiscuous = ixgbe_promiscuous,
+	.interrupt = ixgbe_interrupt,
+	.stats = ixgbe_stats,
 };
 
 // ---- Probe ---------------------------------------------------------------------------------------------------
@@ -369,7 +383,7 @@ static int ixgbe_bring_up(struct ixgbe *nic)
 		missing = "queues";
 		for (uint32_t i = 0; i < net->info.queues; i++)
 			ixgbe_describe(intel_pair(net->queue[i]));
-		ixgbe_count(nic);	// s.4.6.5: a reset leaves the counters as they are
+		ixgbe_count(nic); // s.4.6.5: a reset leaves the counters as they are
 		nic->counted = (struct ingot_net_stats){ 0 };
 		rc = net_register(net);
 	}
@@ -409,6 +423,7 @@ static void ixgbe_remove(struct device *dev)
 #define SFP(device) DEV_ID(0x8086, device, IXGBE_82599 | IXGBE_SFP)
 #define BACKPLANE(device) DEV_ID(0x8086, device, IXGBE_82599)
 
+// clang-format off
 static const struct dev_id ixgbe_ids[] = {
 	SFP(0x10FB), SFP(0x1507), SFP(0x154A), SFP(0x154D), SFP(0x1557), SFP(0x1558), SFP(0x152A), SFP(0x154F),
 	BACKPLANE(0x10F7), BACKPLANE(0x10F8), BACKPLANE(0x10F9), BACKPLANE(0x10FC), BACKPLANE(0x1514), BACKPLANE(0x1517),
@@ -416,5 +431,6 @@ static const struct dev_id ixgbe_ids[] = {
 	DEV_ID(0x8086, 0x1528, 0), DEV_ID(0x8086, 0x1560, 0),				// X540
 	DEV_ID(0x8086, 0x1563, IXGBE_X550), DEV_ID(0x8086, 0x15D1, IXGBE_X550),		// X550
 };
+// clang-format on
 static const struct driver ixgbe = { "ixgbe", DEV_IDS(ixgbe_ids), .probe = ixgbe_probe, .remove = ixgbe_remove };
 PCI_DRIVER(ixgbe);

@@ -11,18 +11,18 @@
 #define CTRL_EXT_NS_DIS (1u << 16)
 #define CTRL_EXT_DRV_LOAD (1u << 28)
 #define ESDP 0x00020
-#define ESDP_SDP3 (1u << 3)		// on boards with SFP+: laser off
+#define ESDP_SDP3 (1u << 3) // on boards with SFP+: laser off
 
 #define EEC 0x10010
-#define EEC_EE_PRES (1u << 8)		// and its signature is good
+#define EEC_EE_PRES (1u << 8) // and its signature is good
 #define EEC_AUTO_RD (1u << 9)
 #define EERD 0x10014
 #define EERD_START 1u
 #define EERD_DONE (1u << 1)
 #define EERD_ADDRESS_SHIFT 2
 #define EERD_DATA_SHIFT 16
-#define EEPROM_WORDS 0x4000		// that EERD reaches
-#define EEPROM_POINTERS 3		// words 3 to 0xE say where sections lie
+#define EEPROM_WORDS 0x4000 // that EERD reaches
+#define EEPROM_POINTERS 3   // words 3 to 0xE say where sections lie
 #define EEPROM_POINTERS_END 0xF
 #define EEPROM_CHECKED 0x40
 #define EEPROM_SUM 0xBABA
@@ -40,12 +40,12 @@
 #define LINKS 0x042A4
 #define LINKS_UP (1u << 30)
 #define LINKS_SPEED_SHIFT 28
-#define LINKS_NON_STANDARD (1u << 27)	// X550
+#define LINKS_NON_STANDARD (1u << 27) // X550
 #define AUTOC 0x042A0
 #define AUTOC_RESTART_AN (1u << 12)
 
 #define FCRTH0 0x03260
-#define FCRTH0_DEFAULT (0x80000 - 0x6000)	// s.4.6.3.2: RXPBSIZE[0] - 0x6000
+#define FCRTH0_DEFAULT (0x80000 - 0x6000) // s.4.6.3.2: RXPBSIZE[0] - 0x6000
 #define HLREG0 0x04240
 #define HLREG0_TXCRCEN 1u
 #define HLREG0_RXCRCSTRP (1u << 1)
@@ -64,7 +64,7 @@
 #define RXCSUM 0x05000
 #define RXCSUM_PCSD (1u << 13)
 #define MRQC 0x0EC80
-#define MRQC_RSS 0x00F70001		// TCP, UDP and addresses of IPv4 and IPv6
+#define MRQC_RSS 0x00F70001 // TCP, UDP and addresses of IPv4 and IPv6
 #define RETA 0x0EB00
 #define RETA_DWORDS 32
 #define RSSRK 0x0EB80
@@ -76,7 +76,7 @@
 #define VFTA 0x0A000
 #define MPSAR 0x0A600
 #define FTQF 0x0E600
-#define PFVLVF 0x0F100			// PFVLVFB and PFUTA follow without a gap
+#define PFVLVF 0x0F100 // PFVLVFB and PFUTA follow without a gap
 
 #define RXCTRL 0x03000
 #define RXCTRL_RXEN 1u
@@ -109,15 +109,15 @@
 #define RX_RINGS 0x01000
 #define TX_RINGS 0x06000
 #define RING_STEP 0x40
-#define RING_DCA 0x0C			// DCA_RXCTRL, DCA_TXCTRL
-#define DCA_RXCTRL_RESERVED (1u << 12)	// s.4.6.7: to be cleared
+#define RING_DCA 0x0C                  // DCA_RXCTRL, DCA_TXCTRL
+#define DCA_RXCTRL_RESERVED (1u << 12) // s.4.6.7: to be cleared
 #define DCA_TXCTRL_WB_RO (1u << 11)
 #define RING_SRRCTL 0x14
-#define SRRCTL_ADVANCED (1u << 25)	// one buffer
+#define SRRCTL_ADVANCED (1u << 25) // one buffer
 #define SRRCTL_DROP_EN (1u << 28)
-#define RING_ENABLE (1u << 25)		// in RXDCTL and TXDCTL
+#define RING_ENABLE (1u << 25) // in RXDCTL and TXDCTL
 #define TXDCTL_SWFLSH (1u << 26)
-#define TXDCTL_PREFETCH (32 | 1u << 8)	// PTHRESH, HTHRESH
+#define TXDCTL_PREFETCH (32 | 1u << 8) // PTHRESH, HTHRESH
 
 // Transmit descriptor (s.7.2.3.2.4)
 #define TX_DATA (3u << 20)

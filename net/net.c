@@ -6,11 +6,11 @@
 #include <smp.h>
 #include <time.h>
 
-#define CLASSIC_BUFFERS 256	// NET_CONFIG
+#define CLASSIC_BUFFERS 256 // NET_CONFIG
 #define FRAME_STEP 64
-#define FRAME_LEAST 256		// bytes of a buffer
-#define FRAMES_LEAST 64		// of a queue
-#define COPY_US 5000		// how long b_net_tx waits for a device that is full
+#define FRAME_LEAST 256 // bytes of a buffer
+#define FRAMES_LEAST 64 // of a queue
+#define COPY_US 5000    // how long b_net_tx waits for a device that is full
 #define POOL_BYTES (NET_POOL_FRAMES * NET_FRAME_BYTES)
 #define COPY_BYTES (NET_COPY_FRAMES * NET_FRAME_BYTES)
 
@@ -63,7 +63,6 @@ static int net_start(struct net_dev *net, uint32_t queues, const char *memory, s
 	bytes = ALIGN_DOWN(bytes / queues, FRAME_STEP);
 	for (uint32_t i = 0; i < queues; i++, memory += bytes) {
 		struct net_queue *q = net->queue[i];
-		q->held = NULL;
 		net_carve(&q->pool, memory, bytes, frame_bytes);
 		if (q->pool.total < FRAMES_LEAST)
 			return E_INVAL;
@@ -72,15 +71,17 @@ static int net_start(struct net_dev *net, uint32_t queues, const char *memory, s
 		mtu = 1500;
 	net->info.mtu = min_u64(mtu, frame_bytes - NET_DATA - 18);
 	int rc = net->ops->start(net, queues);
-	if (rc == E_OK)
+	if (rc == E_OK) {
 		net->info.queues_open = queues;
+		net->queue[0]->held = ingot_frame_get(&net->queue[0]->pool);
+	}
 	return rc;
 }
 
 static void net_quick(struct net_dev *net)
 {
 	struct classic_net *quick = &net->queue[0]->classic;
-	classic_net[net->index] = net->info.queues_open ? quick : NULL;
+	classic_net[net->index] = net->info.queues_open ? quick : &classic_none;
 }
 
 // To other frames, or back to its own.
@@ -103,8 +104,8 @@ int net_open(uint32_t index, uint32_t queues, void *memory, size_t bytes, uint32
 	struct net_dev *net = net_find(index);
 	if (!net)
 		return E_NODEV;
-	if (memory && (queues - 1 >= net->info.queues || frame_bytes < FRAME_LEAST ||
-		((uintptr_t)memory | frame_bytes) % FRAME_STEP))
+	if (memory &&
+		(queues - 1 >= net->info.queues || frame_bytes < FRAME_LEAST || ((uintptr_t)memory | frame_bytes) % FRAME_STEP))
 		return E_INVAL;
 	net->offload = memory;
 	return net_restart(net, queues, memory, bytes, frame_bytes);
@@ -118,16 +119,18 @@ void net_close(uint32_t index)
 // ---- The register interface ----------------------------------------------------------------------------------
 
 // For drivers without their own.
-static HOT uint64_t net_send(struct classic_net *classic, const void *data, uint64_t len)
+static KEEPS_REGISTERS uint64_t net_send(struct classic_net *classic, const void *data, uint64_t unused, uint64_t len)
 {
 	struct net_queue *q = container_of(classic, struct net_queue, classic);
 	uint32_t sent = 0;
+	(void)unused;
 	if (!net_classic_fits(len))
 		return 0;
 	lock_take(&q->lock);
 	struct ingot_frame *frame = ingot_frame_get(&q->copies);
 	if (likely(frame)) {
 		net_copy(frame, data, len);
+		frame->length = len;
 		sent = q->net->tx(q, &frame, 1);
 		if (unlikely(!sent))
 			ingot_frame_put(frame);
@@ -136,11 +139,10 @@ static HOT uint64_t net_send(struct classic_net *classic, const void *data, uint
 	return sent;
 }
 
-static int64_t net_receive(struct classic_net *classic, void **data)
+static KEEPS_REGISTERS uint64_t net_receive(struct classic_net *classic)
 {
 	(void)classic;
-	(void)data;
-	return -1;
+	return 1;
 }
 
 // When the first attempt has failed.
@@ -153,11 +155,11 @@ void net_classic_tx(const void *data, uint64_t len, uint32_t index)
 	struct net_queue *q = net->queue[0];
 	if (net_classic_fits(len))
 		do {
-			uint64_t flags = irq_save();	// a callback may send, too
+			uint64_t flags = irq_save(); // a callback may send, too
 			lock_take(&q->lock);
 			net->tx(q, NULL, 0);
 			lock_drop(&q->lock);
-			sent = q->classic.send(&q->classic, data, len);
+			sent = q->classic.send(&q->classic, data, 0, len);
 			irq_restore(flags);
 			if (sent)
 				return;
@@ -168,13 +170,11 @@ void net_classic_tx(const void *data, uint64_t len, uint32_t index)
 uint64_t net_classic_rx(uint32_t index, void **data)
 {
 	struct net_dev *net = net_open_find(index, 0);
-	struct ingot_frame *frame, *held;
+	struct ingot_frame *frame;
 	if (!net || !net->rx(net->queue[0], &frame, 1))
 		return 0;
-	held = net->queue[0]->held;
+	ingot_frame_put(net->queue[0]->held);
 	net->queue[0]->held = frame;
-	if (likely(held))
-		ingot_frame_put(held);
 	*data = frame->data;
 	return frame->length;
 }
@@ -193,7 +193,7 @@ void net_classic_config(uint32_t index, void *memory)
 	struct net_dev *net = net_find(index);
 	if (!net)
 		return;
-	net->offload = false;	// b_net_rx can't tell that a checksum is still to be filled in
+	net->offload = false; // b_net_rx can't tell that a checksum is still to be filled in
 	net_restart(net, 1, memory, CLASSIC_BUFFERS * NET_FRAME_BYTES, NET_FRAME_BYTES);
 }
 
@@ -282,14 +282,14 @@ int net_on_receive(uint32_t index, ingot_callback fn, void *arg)
 int net_register(struct net_dev *net)
 {
 	struct net_queue *q = net->queue[0];
-	if (!CONFIG_ON(NET_CLASSIC) && !q->classic.send)	// the driver's option doesn't select it
+	if (!CONFIG_ON(NET_CLASSIC) && !q->classic.send) // the driver's option doesn't select it
 		return E_NOTSUP;
-	net->memory = mem_alloc(POOL_BYTES + COPY_BYTES, NET_FRAME_BYTES);	// no frame crosses a page
+	net->memory = mem_alloc(POOL_BYTES + COPY_BYTES, NET_FRAME_BYTES); // no frame crosses a page
 	if (!net->memory)
 		return E_NOMEM;
 	q->net = net;
 	if (CONFIG_ON(NET_CLASSIC) && !q->classic.send)
-		q->classic = (struct classic_net){ net_send, net_receive };
+		q->classic = (struct classic_net){ net_send, net_receive, 0 };
 	net_carve(&q->copies, (char *)net->memory + POOL_BYTES, COPY_BYTES, NET_FRAME_BYTES);
 	int rc = net_start(net, 0, NULL, 0, 0);
 	if (rc == E_OK) {
@@ -309,7 +309,7 @@ int net_register(struct net_dev *net)
 void net_unregister(struct net_dev *net)
 {
 	nets[net->index] = NULL;
-	classic_net[net->index] = NULL;
+	classic_net[net->index] = &classic_none;
 	net->ops->stop(net);
 	mem_free(net->memory, POOL_BYTES + COPY_BYTES);
 }

@@ -17,8 +17,9 @@
 #define F_MQ 22
 #define F_SPEED_DUPLEX 63
 #define BIT(feature) (1ul << (feature))
-#define WANTED (BIT(F_CSUM) | BIT(F_GUEST_CSUM) | BIT(F_MTU) | BIT(F_MAC) | BIT(F_STATUS) | BIT(F_CTRL_VQ) | \
-	BIT(F_CTRL_RX) | BIT(F_MQ) | BIT(F_SPEED_DUPLEX) | BIT(VIRTIO_F_EVENT_IDX))
+#define WANTED \
+	(BIT(F_CSUM) | BIT(F_GUEST_CSUM) | BIT(F_MTU) | BIT(F_MAC) | BIT(F_STATUS) | BIT(F_CTRL_VQ) | BIT(F_CTRL_RX) | \
+		BIT(F_MQ) | BIT(F_SPEED_DUPLEX) | BIT(VIRTIO_F_EVENT_IDX))
 
 // Configuration (v.5.1.4)
 #define CONFIG_MAC(i) VIRTIO_FIELD(F_MAC, i, 1)
@@ -34,18 +35,20 @@
 #define HDR_F_DATA_VALID 2
 #define FRAME_LEAST 14
 
-#define COMMAND_RX_PROMISC 0x0000	// v.5.1.6.5.1; class in the low byte, as it lies in memory
+#define COMMAND_RX_PROMISC 0x0000 // v.5.1.6.5.1; class in the low byte, as it lies in memory
 #define COMMAND_RX_ALLMULTI 0x0100
-#define COMMAND_MQ_PAIRS_SET 0x0004	// v.5.1.6.5.5
+#define COMMAND_MQ_PAIRS_SET 0x0004 // v.5.1.6.5.5
 #define COMMAND_US 1000000
 
 #define RING 256u
-#define TELL_MASK 15u	// see struct vnet_pair
 
 struct vnet_pair {
-	struct virtq tx, rx;	// in front, so that all is near `queue`
-	uint32_t quick;		// bits of rx.used_index: with all of them 1, b_net_rx tells the device of what it gave back
+	struct virtq tx, rx; // in front, so that all is near `queue`
+	uint64_t rx_limit;   // most bytes of a frame, less the least
+	uint32_t rx_quota;   // frames of b_net_rx until the device gets their buffers back
+	uint32_t rx_seen;    // rx.used_index when vnet_rx left: frames from there on are b_net_rx's
 	struct net_queue queue;
+	struct net_run run[RING];
 };
 
 struct vnet {
@@ -71,101 +74,160 @@ static inline struct vnet_pair *to_pair(struct net_queue *queue)
 
 // ---- Data path -----------------------------------------------------------------------------------------------
 
-// Takes back frames that are sent.
-static HOT void vnet_reclaim(struct virtq *vq)
+// Takes back runs that are sent, in their turn.  With all buffers finished there is no question which; else the device
+// must have finished those of a run in the order in which it got them, or the run waits.
+static HOT void vnet_reclaim(struct vnet_pair *pair)
 {
-	uint32_t at = vq->used_index, end = at + virtq_pending(vq), mask = vq->mask;
-	const struct virtq_desc *desc = vq->desc;
-	const uint16_t *ring = vq->ring;
-	volatile uint64_t *used = vq->used;
-	if (end - at > vq->avail_index - at)	// nonsense
+	struct virtq *vq = &pair->tx;
+	uint32_t at = vq->used_index, pending = virtq_pending(vq), busy = vq->avail_index - at, mask = vq->mask;
+	const uint32_t from = at;
+	bool all = pending == busy;
+	if (pending > busy) // nonsense
 		return;
-	for (; at != end; at++) {
-		if (unlikely((uint32_t)virtq_used(used, at & mask) != ring[at & mask])) {
-			vq->used_index = at;
-			if (!virtq_reorder(vq))
-				break;
-		}
-		net_frame_put(net_frame(desc[ring[at & mask]].phys + HEADER));
+	if (!pair->queue.mixed) {
+		if (all)
+			at += pending;
+		else
+			while (at - from < pending && (uint32_t)virtq_used(vq->used, at & mask) == (at & mask))
+				at++;
+		if (at != from)
+			net_copies_put(&pair->queue.copies, &pair->run[from & mask], &pair->run[(at - 1) & mask],
+				&pair->run[(vq->avail_index - 1) & mask], at - from);
+		goto done;
 	}
+	while (at - from < pending) {
+		const struct net_run *run = &pair->run[at & mask];
+		uint32_t end = *net_run_end(run->last), next = at;
+		if (!all) {
+			if (end - from > pending)
+				break;
+			for (; next != end; next++)
+				if ((uint32_t)virtq_used(vq->used, next & mask) != (next & mask))
+					goto done;
+		}
+		net_run_put(run, end - at);
+		at = end;
+	}
+done:
 	vq->used_index = at;
+	if (at == vq->avail_index)
+		pair->queue.mixed = false;
 }
 
 static HOT uint32_t vnet_tx(struct net_queue *queue, struct ingot_frame *const *frames, uint32_t count)
 {
-	struct virtq *vq = &to_pair(queue)->tx;
-	if (virtq_pending(vq))
-		vnet_reclaim(vq);
-	uint32_t at = vq->avail_index, room = vq->used_index + vq->size - at, mask = vq->mask;
-	struct virtq_desc *desc = vq->desc;
-	const uint16_t *ring = vq->ring;
-	uint64_t bytes = 0;
-	if (count > room)
+	struct vnet_pair *pair = to_pair(queue);
+	struct virtq *vq = &pair->tx;
+	uint32_t at = vq->avail_index;
+	if (vq->used_index != at)
+		vnet_reclaim(pair);
+	// The rest is for b_net_tx, which finds room for each of its frames.
+	int32_t room = vq->used_index + vq->size - NET_COPY_FRAMES - at;
+	if (count > INT32_MAX || (int32_t)count > room)
 		count = room;
-	if (!count)
+	if ((int32_t)count <= 0)
 		return 0;
+	uint32_t mask = vq->mask;
 	const uint32_t end = at + count;
+	queue->mixed = true;
+	uint64_t bytes = 0;
 	do {
-		struct ingot_frame *frame = *frames++;
-		uint32_t *header = (uint32_t *)((char *)frame + NET_DATA - HEADER);
-		struct virtq_desc *to = desc + ring[at & mask];
-		header[0] = header[1] = header[2] = 0;
-		if (unlikely(frame->flags & INGOT_TX_CSUM)) {
-			header[0] = HDR_F_NEEDS_CSUM;
-			header[1] = (uint32_t)frame->csum_start << 16;
-			header[2] = frame->csum_offset;
+		struct ingot_frame *frame = *frames, *next;
+		struct ingot_pool *pool = frame->pool;
+		struct net_run *run = &pair->run[at & mask];
+		run->first = frame;
+		for (;;) {
+			uint32_t *header = (uint32_t *)((char *)frame + NET_DATA - HEADER);
+			struct virtq_desc *desc = &vq->desc[at & mask];
+			header[0] = header[1] = header[2] = 0;
+			if (unlikely(frame->flags & INGOT_TX_CSUM)) {
+				header[0] = HDR_F_NEEDS_CSUM;
+				header[1] = (uint32_t)frame->csum_start << 16;
+				header[2] = frame->csum_offset;
+			}
+			uint32_t len = frame->length + HEADER;
+			desc->phys = (uintptr_t)header;
+			desc->len = len;
+			bytes += len;
+			at++;
+			frames++;
+			if (at == end || (next = *frames)->pool != pool)
+				break;
+			frame->next = next;
+			frame = next;
 		}
-		to->phys = (uintptr_t)header;
-		bytes += frame->length;
-		to->len = frame->length + HEADER;
-	} while (++at != end);
+		run->last = frame;
+		*net_run_end(frame) = at;
+	} while (at != end);
 	vq->avail_index = at;
 	queue->stats.tx_frames += count;
-	queue->stats.tx_bytes += bytes;
+	queue->stats.tx_bytes += bytes - count * HEADER;
 	virtq_publish(vq);
 	return count;
 }
 
-static HOT uint32_t vnet_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t max);
-
-// What comes next is not a good frame in its turn: brings the right one there, or gives the device a bad one back.
-static __attribute__((noinline))
-uint32_t vnet_rx_odd(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
+static KEEPS_REGISTERS uint64_t vnet_slow(struct classic_net *classic)
 {
-	struct virtq *vq = &to_pair(queue)->rx;
-	uint32_t slot = vq->used_index & vq->mask;
-	if ((uint32_t)vq->used[slot] == vq->ring[slot]) {
-		queue->stats.rx_dropped++;
-		vq->used_index++;
-		vq->avail_index++;
-	} else if (!virtq_reorder(vq)) {
-		return 0;
-	}
-	return vnet_rx(queue, frames, max);
+	(void)classic;
+	return 1;
 }
 
-// The ring is always full: a frame is handed out only if another takes its place.
-static HOT __attribute__((noinline))
-uint32_t vnet_rx_burst(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
+// What comes next may not be a good frame in its turn: brings the right one there, or gives a bad one back to the
+// device.
+static __attribute__((noinline)) bool vnet_rx_odd(struct net_queue *queue)
+{
+	struct vnet_pair *pair = to_pair(queue);
+	struct virtq *vq = &pair->rx;
+	uint32_t slot = vq->used_index & vq->mask;
+	uint64_t used = vq->used[slot];
+	if ((uint32_t)used != vq->ring[slot]) {
+		queue->classic.receive = vnet_slow; // the other counts on order
+		return virtq_reorder(vq);
+	}
+	if ((used >> 32) - (HEADER + FRAME_LEAST) <= pair->rx_limit)
+		return false; // no frame to take its place
+	queue->stats.rx_dropped++;
+	pair->rx_seen = ++vq->used_index;
+	vq->avail_index = pair->rx_seen + vq->mask;
+	virtq_publish(vq);
+	return true;
+}
+
+// The frame that b_net_rx has returned last is still the one of its descriptor, which the device is about to get back.
+static __attribute__((noinline)) void vnet_keep(struct net_queue *queue)
 {
 	struct virtq *vq = &to_pair(queue)->rx;
 	uint32_t at = vq->used_index;
+	struct virtq_desc *desc = &vq->desc[vq->ring[(at - 1) & vq->mask]];
+	struct ingot_frame *frame = net_frame(desc->phys + HEADER);
+	desc->phys = queue->held->phys - HEADER;
+	queue->held = frame;
+	to_pair(queue)->rx_seen = at;
+}
+
+// A frame is handed out only if another takes its place.  The device has all entries but the one taken last.
+static HOT __attribute__((noinline)) uint32_t vnet_rx_burst(struct net_queue *queue, struct ingot_frame **frames,
+	uint32_t max)
+{
+	struct virtq *vq = &to_pair(queue)->rx;
+	uint32_t at = vq->used_index;
+	if (unlikely(at != to_pair(queue)->rx_seen))
+		vnet_keep(queue);
 	if (unlikely(max > queue->pool.available)) {
-		vnet_reclaim(&to_pair(queue)->tx);
+		vnet_reclaim(to_pair(queue));
 		if (max > queue->pool.available)
 			max = queue->pool.available;
 	}
-	if (unlikely(!max))
-		return 0;
-	struct ingot_frame *spare = queue->pool.free, **out = frames;
+	struct ingot_frame *spare = queue->pool.free;
 	struct virtq_desc *desc = vq->desc;
 	const uint16_t *ring = vq->ring;
 	volatile uint64_t *used = vq->used;
-	uint64_t bytes = 0;
-	uint32_t mask = vq->mask, end = at + max, limit = desc->len - HEADER - FRAME_LEAST;
-	do {
+	uint64_t bytes = 0, count = 0;
+	uint32_t mask = vq->mask, limit = to_pair(queue)->rx_limit;
+	while (count != max) {
 		// One comparison for both: the number is the expected one, the length lies between a frame's least and most.
-		uint64_t id = ring[at & mask], len = virtq_used(used, at & mask) - id;
+		uint32_t slot = (at + count) & mask;
+		uint64_t id = ring[slot], len = virtq_used(used, slot) - id;
 		len = (len >> 32 | len << 32) - (HEADER + FRAME_LEAST);
 		if (unlikely(len > limit))
 			break;
@@ -175,16 +237,17 @@ uint32_t vnet_rx_burst(struct net_queue *queue, struct ingot_frame **frames, uin
 		len += FRAME_LEAST;
 		frame->length = len;
 		bytes += len;
-		*(uint32_t *)&frame->flags = 0;	// and what lies beside it: one instruction
+		*(uint32_t *)&frame->flags = 0; // and what lies beside it: one instruction
 		if (unlikely(*((const uint8_t *)frame + NET_DATA - HEADER) & (HDR_F_NEEDS_CSUM | HDR_F_DATA_VALID)))
 			*(volatile uint16_t *)&frame->flags = INGOT_RX_CSUM_GOOD;
-		*out++ = frame;
-	} while (++at != end);
-	uint32_t count = at - vq->used_index;
+		frames[count++] = frame;
+	}
 	if (unlikely(!count))
-		return vnet_rx_odd(queue, frames, max);
-	vq->used_index = at;
-	vq->avail_index += count;
+		return 0;
+	at = vq->used_index += count;
+	to_pair(queue)->rx_seen = at;
+	vq->avail_index = at + mask;
+	to_pair(queue)->rx_quota = mask / 2;
 	queue->pool.free = spare;
 	queue->pool.available -= count;
 	queue->stats.rx_frames += count;
@@ -195,75 +258,76 @@ uint32_t vnet_rx_burst(struct net_queue *queue, struct ingot_frame **frames, uin
 
 static HOT uint32_t vnet_rx(struct net_queue *queue, struct ingot_frame **frames, uint32_t max)
 {
-	uint32_t pending = virtq_pending(&to_pair(queue)->rx);
-	if (max > pending)
-		max = pending;
-	return max ? vnet_rx_burst(queue, frames, max) : 0;
+	uint32_t pending, count;
+	do {
+		pending = virtq_pending(&to_pair(queue)->rx);
+		if (max > pending)
+			max = pending;
+		if (!max)
+			return 0;
+		count = vnet_rx_burst(queue, frames, max);
+	} while (unlikely(!count) && vnet_rx_odd(queue));
+	return count;
 }
 
-// b_net_tx with a frame of its own at hand and room in the ring; what is sent comes back when there is none.
-static HOT uint64_t vnet_send(struct classic_net *classic, const void *data, uint64_t len)
+// b_net_tx with a frame of its own at hand; what is sent comes back when there is none.
+static HOT KEEPS_REGISTERS uint64_t vnet_send(struct classic_net *classic, const void *data, uint64_t unused,
+	uint64_t len)
 {
 	struct net_queue *queue = container_of(classic, struct net_queue, classic);
-	struct virtq *vq = &to_pair(queue)->tx;
-	uint32_t at, sent = 0;
+	struct vnet_pair *pair = to_pair(queue);
+	struct virtq *vq = &pair->tx;
+	(void)unused;
 	if (!net_classic_fits(len))
-		goto done;
-	while (unlikely(__atomic_exchange_n(&queue->lock.taken, 1, __ATOMIC_ACQUIRE)))
-		__builtin_ia32_pause();
+		return 0;
+	lock_take(&queue->lock);
 	struct ingot_frame *frame = queue->copies.free;
-	at = vq->avail_index;
-	if (unlikely(!frame || at - vq->used_index >= vq->size))
-		goto unlock;
-	struct virtq_desc *desc = &vq->desc[vq->ring[at & vq->mask]];
-	uint32_t *header = (uint32_t *)((char *)frame + NET_DATA - HEADER);
+	if (unlikely(!frame)) {
+		lock_drop(&queue->lock);
+		return 0;
+	}
 	queue->copies.free = frame->next;
 	queue->copies.available--;
 	net_copy(frame, data, len);
-	header[0] = header[1] = header[2] = 0;
-	desc->phys = (uintptr_t)header;
+	uint32_t at = vq->avail_index, slot = at & vq->mask;
+	struct net_run *run = &pair->run[slot];
+	struct virtq_desc *desc = &vq->desc[slot];
+	run->first = run->last = frame;
+	*net_run_end(frame) = at + 1;
+	desc->phys = (uintptr_t)frame + NET_DATA - HEADER; // nobody else writes there
 	desc->len = len + HEADER;
 	queue->stats.tx_frames++;
 	queue->stats.tx_bytes += len;
-	barrier();
-	sent = at + 1;
-	virtq_avail_index(vq) = vq->notified = vq->avail_index = sent;
-	barrier_store_load();
-	if (likely(vq->event_index) ? virtq_avail_event(vq) == (uint16_t)at : !(virtq_used_flags(vq) & 1))
+	if (likely(virtq_publish_one(vq, at)))
 		virtq_ring(vq);
-	sent = 1;
-unlock:
-	__atomic_store_n(&queue->lock.taken, 0, __ATOMIC_RELEASE);	// lock_drop, inline
-done:
-	return sent;
+	lock_drop(&queue->lock);
+	return (uintptr_t)classic;
 }
 
-// b_net_rx of a good frame in its turn: the frame that it returned last takes its place.
-static HOT int64_t vnet_receive(struct classic_net *classic, void **data)
+// b_net_rx of a good frame in its turn.  It stays the descriptor's own, which the device gets back behind the next one.
+static HOT KEEPS_REGISTERS uint64_t vnet_receive(struct classic_net *classic)
 {
 	struct net_queue *queue = container_of(classic, struct net_queue, classic);
 	struct virtq *vq = &to_pair(queue)->rx;
-	uint32_t at = vq->used_index, slot = at & vq->mask;
-	struct ingot_frame *held = queue->held;
-	struct virtq_desc *desc = vq->desc;
-	if (virtq_used_index(vq) == (uint16_t)at)
+	volatile uint64_t *used = vq->used;
+	uint64_t at = vq->used_index, len;
+	if (((const uint16_t *)used)[-1] == (uint16_t)at)
 		return 0;
 	barrier();
-	uint64_t id = vq->ring[slot], len = virtq_used(vq->used, slot) - id;
-	len = (len >> 32 | len << 32) - (HEADER + FRAME_LEAST);
-	if (unlikely(len > desc->len - HEADER - FRAME_LEAST || !(~at & to_pair(queue)->quick) || !held))
-		return -1;
-	desc += id;
-	uint64_t phys = desc->phys + HEADER;
-	desc->phys = (uintptr_t)held + NET_DATA - HEADER;
-	queue->held = net_frame(phys);
-	*data = (void *)(uintptr_t)phys;
+	if (unlikely(!--to_pair(queue)->rx_quota)) {
+		to_pair(queue)->rx_quota = 1; // until vnet_rx has done it
+		return 1;
+	}
+	at &= vq->mask;
+	len = virtq_used(used, at) - at;
+	len = (len >> 32 | len << 32) - HEADER;
+	if (unlikely(len - FRAME_LEAST > to_pair(queue)->rx_limit))
+		return 1;
 	vq->used_index++;
-	vq->avail_index++;
-	len += FRAME_LEAST;
+	classic->length = len;
 	queue->stats.rx_frames++;
 	queue->stats.rx_bytes += len;
-	return len;
+	return vq->desc[at].phys + HEADER;
 }
 
 // ---- Control path --------------------------------------------------------------------------------------------
@@ -299,7 +363,8 @@ static int vnet_interrupt(struct net_dev *net, irq_handler handler, void *arg, u
 {
 	struct vnet *nic = to_vnet(net);
 	struct vnet_pair *pair = to_pair(net->queue[0]);
-	pair->quick = handler ? 0 : pair->rx.mask & TELL_MASK;	// it must be told each time
+	if (handler)
+		pair->queue.classic.receive = vnet_slow; // it must be told each time
 	return virtio_irq(nic->vdev, &pair->rx, handler, arg, cpu);
 }
 
@@ -310,9 +375,7 @@ static void vnet_stop(struct net_dev *net)
 	for (uint32_t i = 0; i < net->info.queues; i++) {
 		struct vnet_pair *pair = to_pair(net->queue[i]);
 		virtq_cancel(&pair->tx);
-		vnet_reclaim(&pair->tx);
-		virtq_cancel(&pair->rx);
-		vnet_reclaim(&pair->rx);
+		vnet_reclaim(pair);
 	}
 }
 
@@ -320,25 +383,33 @@ static int vnet_set_up(struct vnet *nic, uint32_t index, uint32_t rx_size)
 {
 	struct vnet_pair *pair = to_pair(nic->net.queue[index]);
 	int rc = virtio_queue(nic->vdev, 2 * index, rx_size, &pair->rx);
-	return rc == E_OK ? virtio_queue(nic->vdev, 2 * index + 1, RING, &pair->tx) : rc;
+	if (rc == E_OK)
+		rc = virtio_queue(nic->vdev, 2 * index + 1, RING, &pair->tx);
+	if (rc == E_OK && pair->tx.size <= NET_COPY_FRAMES)
+		rc = E_NOTSUP;
+	return rc;
 }
 
 static int vnet_start_pair(struct vnet *nic, uint32_t index)
 {
 	struct net_queue *queue = nic->net.queue[index];
-	struct virtq *vq = &to_pair(queue)->rx;
+	struct vnet_pair *pair = to_pair(queue);
+	struct virtq *vq = &pair->rx;
 	uint32_t size = RING;
 	while (size > queue->pool.total - NET_SPARE)
 		size /= 2;
 	int rc = vnet_set_up(nic, index, size);
 	if (rc != E_OK)
 		return rc;
-	vq->avail_index = vq->size;
-	to_pair(queue)->quick = vq->mask & TELL_MASK;
+	vq->avail_index = vq->mask;
+	pair->rx_seen = 0;
+	pair->rx_quota = vq->mask / 2;
 	for (struct virtq_desc *desc = vq->desc, *end = desc + vq->size; desc < end; desc++) {
 		struct ingot_frame *frame = ingot_frame_get(&queue->pool);
 		virtq_describe(desc, frame->data - HEADER, frame->room + HEADER, VIRTQ_DESC_WRITE);
 	}
+	pair->rx_limit = vq->desc->len - HEADER - FRAME_LEAST;
+	queue->classic.receive = vnet_receive;
 	return E_OK;
 }
 
@@ -372,11 +443,14 @@ static uint32_t vnet_link(struct net_dev *net)
 	int32_t speed = virtio_config(vdev, CONFIG_SPEED, 0);
 	if (!(virtio_config(vdev, CONFIG_STATUS, 1) & 1))
 		return 0;
-	return speed > 0 ? speed : 1;	// v.5.1.4.2: all ones if unknown
+	return speed > 0 ? speed : 1; // v.5.1.4.2: all ones if unknown
 }
 
 static const struct net_ops vnet_ops = {
-	.start = vnet_start, .stop = vnet_stop, .link = vnet_link, .promiscuous = vnet_promiscuous,
+	.start = vnet_start,
+	.stop = vnet_stop,
+	.link = vnet_link,
+	.promiscuous = vnet_promiscuous,
 	.interrupt = vnet_interrupt,
 };
 
@@ -426,7 +500,7 @@ static int vnet_probe(struct device *dev, const struct dev_id *row)
 		rc = E_NOMEM;
 		if (pair) {
 			net->queue[i] = &pair->queue;
-			pair->queue.classic = (struct classic_net){ vnet_send, vnet_receive };
+			pair->queue.classic = (struct classic_net){ .send = vnet_send };
 			rc = vnet_set_up(nic, i, RING);
 		}
 	}
@@ -451,6 +525,9 @@ static void vnet_remove(struct device *dev)
 
 static const struct dev_id vnet_ids[] = { DEV_ID(VIRTIO_VENDOR, 1, 0) };
 static const struct driver virtio_net = {
-	"virtio-net", DEV_IDS(vnet_ids), .probe = vnet_probe, .remove = vnet_remove
+	"virtio-net",
+	DEV_IDS(vnet_ids),
+	.probe = vnet_probe,
+	.remove = vnet_remove,
 };
 VIRTIO_DRIVER(virtio_net);

@@ -40,7 +40,7 @@
 #define QUEUES 128
 #define RING_MOST 8192
 #define FRAME_MOST 16384
-#define RX_BYTES (512 << 10)	// packet buffers
+#define RX_BYTES (512 << 10) // packet buffers
 #define TX_BYTES (160 << 10)
 #define BUDGET 32
 
@@ -51,16 +51,23 @@ struct desc {
 };
 
 struct queue {
-	uint32_t entries, head, tail;	// what the card has: head to tail - 1
-	bool enabled, seen;		// RXDCTL/TXDCTL.ENABLE; the driver has read it as 1
-	uint64_t ready_at;		// when it reads as it was written
-	struct desc copy[RING_MOST];	// as they were when the driver gave them
+	uint32_t entries, head, tail; // what the card has: head to tail - 1
+	bool enabled, seen;           // RXDCTL/TXDCTL.ENABLE; the driver has read it as 1
+	uint64_t ready_at;            // when it reads as it was written
+	struct desc copy[RING_MOST];  // as they were when the driver gave them
 	uint64_t frames, dropped, doorbells;
 };
 
 enum hang {
-	HANG_RESET = 1, HANG_EEPROM = 2, HANG_DMA = 4, HANG_MASTER = 8, HANG_PATH = 16, HANG_RXQ = 32, HANG_TXQ = 64,
-	HANG_TX = 128, HANG_RX = 256
+	HANG_RESET = 1,
+	HANG_EEPROM = 2,
+	HANG_DMA = 4,
+	HANG_MASTER = 8,
+	HANG_PATH = 16,
+	HANG_RXQ = 32,
+	HANG_TXQ = 64,
+	HANG_TX = 128,
+	HANG_RX = 256
 };
 static const char *const hang_names[] = { "reset", "eeprom", "dma", "master", "path", "rxq", "txq", "tx", "rx" };
 
@@ -69,9 +76,12 @@ static uint8_t config[256], config_mask[256];
 static uint16_t eeprom[0x4000];
 static uint8_t msix[64 * 16];
 static struct queue rxq[QUEUES], txq[QUEUES];
-static struct { uint64_t phys, size; uint8_t *at; } memory[8];
+static struct {
+	uint64_t phys, size;
+	uint8_t *at;
+} memory[8];
 
-static bool sized;		// QEMU has sized the BARs: the first reset came
+static bool sized; // QEMU has sized the BARs: the first reset came
 static bool cable = true, negotiated, autolink, timing = true, lossless, good_eeprom = true, has_eeprom = true;
 static bool eeprom_seen, dma_seen;
 static uint32_t hangs, speed_bits = 3;
@@ -135,13 +145,16 @@ static uint32_t forbidden_count, advice_count;
 
 static __attribute__((format(printf, 2, 0))) void complain(const char *kind, const char *format, va_list args)
 {
-	static struct { const char *format; uint32_t count; } seen[256];
+	static struct {
+		const char *format;
+		uint32_t count;
+	} seen[256];
 	char line[256];
 	size_t i = 0, len;
 	while (i < COUNT(seen) - 1 && seen[i].format && seen[i].format != format)
 		i++;
 	seen[i].format = format;
-	if (seen[i].count++ >= 10)	// of each kind
+	if (seen[i].count++ >= 10) // of each kind
 		return;
 	len = (size_t)snprintf(line, sizeof(line) - 1, "%s: ", kind);
 	vsnprintf(line + len, sizeof(line) - 1 - len, format, args);
@@ -241,6 +254,7 @@ static bool master_enabled(void)
 
 // Those that there are (s.8.2.2), with what a write does.
 enum kind { RW, RO, RC };
+// clang-format off
 static const struct { uint32_t first, last; enum kind kind; } known[] = {
 	{ 0x0, 0x4, RW }, { 0x8, 0x8, RO }, { 0x18, 0x18, RW }, { 0x20, 0x20, RW }, { 0x28, 0x28, RW },
 	{ 0x48, 0x4C, RW }, { 0x200, 0x200, RW }, { 0x600, 0x604, RW }, { 0x700, 0x70C, RW }, { 0x800, 0x800, RW },
@@ -269,6 +283,7 @@ static const struct { uint32_t first, last; enum kind kind; } known[] = {
 	{ 0x11000, 0x11024, RW }, { 0x11040, 0x11090, RW }, { 0x110B0, 0x110F0, RW }, { 0x12300, 0x1247C, RW },
 	{ 0x14F00, 0x14F10, RW }, { 0x15F00, 0x15FFC, RW },
 };
+// clang-format on
 
 // Counters between the registers of receive queues: QPRC, QBRC, QPRDC.
 static bool queue_counter(uint32_t reg)
@@ -318,9 +333,18 @@ static bool queue_on(const struct queue *q)
 // What survives: the EEPROM, counters (s.4.6.5), tables in memories, and without LRST the link.
 static void reset_registers(bool link)
 {
-	static const struct { uint32_t first, last; } kept[] = {
-		{ 0x3FA0, 0x3FBC }, { 0x4000, 0x41FC }, { 0x5200, 0x53FC }, { 0xA000, 0xA1FC }, { 0xA600, 0xA9FC },
-		{ 0xE000, 0xE9FC }, { 0xF100, 0xF5FC }, { 0x8680, 0x877C }, { 0x4984, 0x4984 },
+	static const struct {
+		uint32_t first, last;
+	} kept[] = {
+		{ 0x3FA0, 0x3FBC },
+		{ 0x4000, 0x41FC },
+		{ 0x5200, 0x53FC },
+		{ 0xA000, 0xA1FC },
+		{ 0xA600, 0xA9FC },
+		{ 0xE000, 0xE9FC },
+		{ 0xF100, 0xF5FC },
+		{ 0x8680, 0x877C },
+		{ 0x4984, 0x4984 },
 	};
 	static uint32_t old[REGISTERS / 4];
 	memcpy(old, regs, sizeof(regs));
@@ -334,24 +358,24 @@ static void reset_registers(bool link)
 			R(0x1400 + 0x40 * i + reg) = old[(0x1400 + 0x40 * i + reg) / 4];
 		}
 	R(CTRL) = ctrl;
-	R(0x20) = 0x8;				// ESDP: the laser is off
-	R(0x3C00) = 0x200 << 10;		// RXPBSIZE
+	R(0x20) = 0x8;           // ESDP: the laser is off
+	R(0x3C00) = 0x200 << 10; // RXPBSIZE
 	for (uint32_t i = 1; i < 8; i++)
 		R(0x3C00 + 4 * i) = 0x200 << 10;
 	R(HLREG0) = BIT(0) | BIT(1) | BIT(10) | BIT(27) | BIT(17);
 	R(MAXFRS) = 1518 << 16;
-	R(AUTOC) = 3 << 13 | BIT(7) | 1 << 8;	// 10 Gbit/s serial
-	R(0x42A8) = 2 << 16;			// AUTOC2: SFI
+	R(AUTOC) = 3 << 13 | BIT(7) | 1 << 8; // 10 Gbit/s serial
+	R(0x42A8) = 2 << 16;                  // AUTOC2: SFI
 	R(RDRXCTL) = 8 << 17;
-	R(0x4950) = 0x96;			// TXPBTHRESH
+	R(0x4950) = 0x96; // TXPBTHRESH
 	R(DMATXCTL) = 0x8100u << 16;
 	R(DTXMXSZRQ) = 0x10;
 	for (uint32_t i = 0; i < 8; i++)
-		R(0xCC00 + 4 * i) = 0xA0 << 10;	// TXPBSIZE
-	R(0x11074) = 1;				// DCA_CTRL
-	R(0x10148) = BIT(15);			// FWSM: firmware runs, without management
+		R(0xCC00 + 4 * i) = 0xA0 << 10; // TXPBSIZE
+	R(0x11074) = 1;                     // DCA_CTRL
+	R(0x10148) = BIT(15);               // FWSM: firmware runs, without management
 	for (uint32_t i = 0; i < QUEUES; i++) {
-		R(rx_base(i) + 0x14) = 0x00000002 | 4 << 8;	// SRRCTL
+		R(rx_base(i) + 0x14) = 0x00000002 | 4 << 8; // SRRCTL
 		R(rx_base(i) + 0x0C) = BIT(9) | BIT(12) | BIT(13) | BIT(15);
 		R(0x6000 + 0x40 * i + 0x0C) = BIT(9) | BIT(11) | BIT(13);
 		rxq[i].enabled = rxq[i].seen = txq[i].enabled = txq[i].seen = false;
@@ -392,7 +416,7 @@ static void interrupt_message(uint32_t entry)
 	memcpy(&address, msix + 16 * entry, 8);
 	memcpy(&data, msix + 16 * entry + 8, 4);
 	memcpy(&control_word, msix + 16 * entry + 12, 4);
-	if (!(config[0x73] & 0x80) || config[0x73] & 0x40 || control_word & 1)	// MSI-X off or masked
+	if (!(config[0x73] & 0x80) || config[0x73] & 0x40 || control_word & 1) // MSI-X off or masked
 		return;
 	if (!bus_master())
 		return forbidden("an interrupt is due, but Bus Master Enable is off");
@@ -414,13 +438,13 @@ static void interrupt_send(void)
 		for (uint32_t i = 0; i < 16; i++)
 			if (pending & BIT(i))
 				interrupt_message(i);
-		for (uint32_t i = 0; i < 2; i++)	// others, by IVAR_MISC
+		for (uint32_t i = 0; i < 2; i++) // others, by IVAR_MISC
 			if (pending & 0x7FFF0000 && R(0xA00) >> (8 * i + 7) & 1 && i)
 				interrupt_message(R(0xA00) >> 8 & 0x3F);
 	} else {
 		interrupt_message(0);
 	}
-	if (R(GPIE) & BIT(30))			// EIAME
+	if (R(GPIE) & BIT(30)) // EIAME
 		R(EIMS) &= ~(pending & R(EIAM));
 	R(EICR) &= ~(pending & R(EIAC));
 }
@@ -486,7 +510,7 @@ static void check_tx_desc(const struct queue *q, uint32_t index, uint32_t slot)
 		advice("tx queue %u: descriptor %u is a legacy one", index, slot);
 		return;
 	}
-	if ((q1 >> 20 & 15) == 2)		// context
+	if ((q1 >> 20 & 15) == 2) // context
 		return;
 	if ((q1 >> 20 & 15) != 3)
 		forbidden("tx queue %u: descriptor %u has type %u", index, slot, (unsigned)(q1 >> 20 & 15));
@@ -625,7 +649,7 @@ static bool send_frame(const uint8_t *frame, uint32_t len)
 	if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS))
 		return false;
 	sent_bytes += len;
-	return true;			// without a peer it is gone
+	return true; // without a peer it is gone
 }
 
 static void tx_drain(void)
@@ -637,14 +661,14 @@ static void tx_drain(void)
 static void tx_write_back(struct queue *q, uint32_t base, uint32_t slot)
 {
 	struct desc *at = ring_at(q, base, slot);
-	if (R(base + 0x38) & 1) {		// head write-back
+	if (R(base + 0x38) & 1) { // head write-back
 		uint32_t *head = (uint32_t *)dma((R(base + 0x38) & ~3u) | (uint64_t)R(base + 0x3C) << 32, 4);
 		if (!head)
 			forbidden("tx queue %u: head write-back to %#x", (uint32_t)(q - txq), R(base + 0x38));
 		else if (q->copy[slot].q1 & BIT(27))
 			__atomic_store_n(head, (slot + 1) % q->entries, __ATOMIC_RELEASE);
 	} else if (q->copy[slot].q1 & BIT(27)) {
-		at->q0 = 0;			// reserved: whoever reads it is wrong
+		at->q0 = 0; // reserved: whoever reads it is wrong
 		__atomic_store_n(&at->q1, 1ull << 32, __ATOMIC_RELEASE);
 	}
 }
@@ -709,7 +733,7 @@ static bool transmit(uint32_t index)
 	}
 	for (uint32_t left = owned(q); !(last & BIT(24)); left--) {
 		if (!left)
-			return false;		// the rest comes with the next tail
+			return false; // the rest comes with the next tail
 		struct desc d = tx_take(q, base, slot);
 		uint32_t bytes = d.q1 & 0xFFFF;
 		const uint8_t *from = dma(d.q0, bytes);
@@ -736,7 +760,7 @@ static bool transmit(uint32_t index)
 	tx_done(q, base, slot);
 	q->frames++;
 	R(GPTC)++;
-	R(0x8680 + 4 * (index & 15))++;		// QPTC
+	R(0x8680 + 4 * (index & 15))++; // QPTC
 	queue_interrupt(index, false);
 	return true;
 }
@@ -832,7 +856,7 @@ static bool deliver(const uint8_t *frame, uint32_t len)
 	uint32_t hash, type = rss(frame, len, &hash), index = type ? R(RETA + (hash & 0x7C)) >> 8 * (hash & 3) & 15 : 0;
 	struct queue *q = &rxq[index];
 	uint32_t base = rx_base(index), bytes = rx_buffer_bytes(base), left = len;
-	if (!queue_on(q)) {			// s.4.6.7: packets directed to a disabled queue are dropped
+	if (!queue_on(q)) { // s.4.6.7: packets directed to a disabled queue are dropped
 		q->dropped++;
 		R(0x1430)++;
 		return true;
@@ -868,7 +892,7 @@ static bool deliver(const uint8_t *frame, uint32_t len)
 	R(base + 0x10) = q->head;
 	q->frames++;
 	R(GPRC)++;
-	R(0x1030 + 0x40 * (index & 15))++;	// QPRC
+	R(0x1030 + 0x40 * (index & 15))++; // QPRC
 	queue_interrupt(index, true);
 	return true;
 }
@@ -887,7 +911,7 @@ static void receive(const uint8_t *frame, uint32_t len)
 		filtered++;
 		return;
 	}
-	if (len < 60) {				// 64 with its FCS
+	if (len < 60) { // 64 with its FCS
 		R(RUC)++;
 		return;
 	}
@@ -975,7 +999,7 @@ static uint32_t read_queue(uint32_t reg, struct queue *q, uint32_t base, bool rx
 	case 0x28: {
 		uint32_t value = R(reg) & ~BIT(25);
 		bool ready = now() >= q->ready_at && !hung(rx ? HANG_RXQ : HANG_TXQ);
-		if (q->enabled == ready) {	// on and ready, or off and not yet
+		if (q->enabled == ready) { // on and ready, or off and not yet
 			q->seen = q->enabled;
 			value |= BIT(25);
 		}
@@ -999,12 +1023,13 @@ static uint32_t read_register(uint32_t reg)
 	if (q)
 		return read_queue(reg, q, base, rx);
 	switch (reg) {
-	case CTRL: case CTRL + 4:
+	case CTRL:
+	case CTRL + 4:
 		return R(CTRL);
 	case STATUS:
 		return status();
 	case EEC:
-		value = has_eeprom ? BIT(8) | 8 << 11 : 0;	// 0x4000 words
+		value = has_eeprom ? BIT(8) | 8 << 11 : 0; // 0x4000 words
 		if (now() - reset_at > 2000000 && !hung(HANG_EEPROM)) {
 			value |= BIT(9);
 			eeprom_seen = true;
@@ -1023,7 +1048,7 @@ static uint32_t read_register(uint32_t reg)
 	case SECRXSTAT:
 		return R(SECRXCTRL) & BIT(1) && now() >= path_at && !hung(HANG_PATH) ? 1 : 0;
 	case SWSM:
-		R(SWSM) |= 1;			// whoever reads 0 has it
+		R(SWSM) |= 1; // whoever reads 0 has it
 		return value;
 	case EICR:
 		R(EICR) = 0;
@@ -1076,13 +1101,15 @@ static void write_interrupts(uint32_t reg, uint32_t value, uint32_t old)
 		R(EIMS) &= ~value;
 		R(EIMC) = 0;
 		break;
-	case 0xAB0: case 0xAB4:			// EIMC_EX
+	case 0xAB0:
+	case 0xAB4: // EIMC_EX
 		R(reg - 0x10) &= ~value;
 		R(reg) = 0;
 		if (reg == 0xAB0)
 			R(EIMS) &= ~(value & 0xFFFF);
 		break;
-	case 0xAA0: case 0xAA4:			// EIMS_EX: the first 16 are those of EIMS
+	case 0xAA0:
+	case 0xAA4: // EIMS_EX: the first 16 are those of EIMS
 		R(reg) |= old;
 		if (reg == 0xAA0)
 			R(EIMS) |= value & 0xFFFF;
@@ -1095,7 +1122,8 @@ static void check_write(uint32_t reg, uint32_t value, uint32_t old)
 {
 	bool held = !(R(RTTDCS) & ARBDIS) && old != value;
 	switch (reg) {
-	case HLREG0: case RDRXCTL:
+	case HLREG0:
+	case RDRXCTL:
 		if (old != value)
 			check_crc_strip();
 		break;
@@ -1140,7 +1168,8 @@ static void write_register(uint32_t reg, uint32_t value)
 		return write_queue(reg, q, base, rx, value);
 	R(reg) = value;
 	switch (reg) {
-	case CTRL: case CTRL + 4:
+	case CTRL:
+	case CTRL + 4:
 		R(CTRL) = value;
 		if (value & CTRL_RESET)
 			reset_begins(value);
@@ -1183,9 +1212,9 @@ static void write_register(uint32_t reg, uint32_t value)
 // The place of a register that also has the one it had in the 82598.
 static uint32_t alias(uint32_t reg)
 {
-	if (reg >= 0x2100 && reg < 0x2140)	// SRRCTL
+	if (reg >= 0x2100 && reg < 0x2140) // SRRCTL
 		return 0x1014 + (reg - 0x2100) * 16;
-	if (reg >= 0x2200 && reg < 0x2240)	// DCA_RXCTRL
+	if (reg >= 0x2200 && reg < 0x2240) // DCA_RXCTRL
 		return 0x100C + (reg - 0x2200) * 16;
 	if (reg >= 0x5400 && reg < 0x5480)
 		return RAL + reg - 0x5400;
@@ -1198,7 +1227,7 @@ static uint32_t alias(uint32_t reg)
 
 static uint64_t access_registers(uint64_t reg, uint32_t size, bool write, uint64_t value)
 {
-	if (size == 8 && write && reg == 0xEE28) {	// FDIRHASH and FDIRCMD, as Intel's own driver writes them
+	if (size == 8 && write && reg == 0xEE28) { // FDIRHASH and FDIRCMD, as Intel's own driver writes them
 		write_register(0xEE28, (uint32_t)value);
 		write_register(0xEE2C, (uint32_t)(value >> 32));
 		return 0;
@@ -1220,7 +1249,7 @@ static uint64_t access_registers(uint64_t reg, uint32_t size, bool write, uint64
 static uint64_t access_msix(uint64_t at, uint32_t size, bool write, uint64_t value)
 {
 	if (at + size > sizeof(msix))
-		return 0;			// the pending bits
+		return 0; // the pending bits
 	if (write)
 		memcpy(msix + at, &value, size);
 	else
@@ -1245,7 +1274,7 @@ static void config_init(uint32_t id)
 {
 	put(0x00, 4, 0x8086 | id << 16, 0);
 	put(0x04, 4, 0x00100000, 0x0547);
-	put(0x08, 4, 0x02000001, 0);		// Ethernet, revision 1
+	put(0x08, 4, 0x02000001, 0); // Ethernet, revision 1
 	put(0x0C, 4, 0, 0xFF);
 	for (size_t i = 0; i < COUNT(bars); i++) {
 		put(bars[i].at, 4, bars[i].flags, ~(bars[i].bytes - 1));
@@ -1255,16 +1284,16 @@ static void config_init(uint32_t id)
 	put(0x2C, 4, 0x00038086, 0);
 	put(0x34, 4, 0x40, 0);
 	put(0x3C, 4, 0x0100, 0xFF);
-	put(0x40, 4, 0x00235001, 0);		// power management
+	put(0x40, 4, 0x00235001, 0); // power management
 	put(0x44, 4, 0, 0x8103);
-	put(0x50, 4, 0x00807005, 0x00010000);	// MSI of 64 bits
+	put(0x50, 4, 0x00807005, 0x00010000); // MSI of 64 bits
 	put(0x54, 4, 0, ~3u);
 	put(0x58, 4, 0, ~0u);
 	put(0x5C, 4, 0, 0xFFFF);
-	put(0x70, 4, 0x003FA011, 0xC0000000);	// MSI-X: 64 entries, BAR 4
+	put(0x70, 4, 0x003FA011, 0xC0000000); // MSI-X: 64 entries, BAR 4
 	put(0x74, 4, 0x00000004, 0);
 	put(0x78, 4, 0x00002004, 0);
-	put(0xA0, 4, 0x00020010, 0);		// PCI Express endpoint
+	put(0xA0, 4, 0x00020010, 0); // PCI Express endpoint
 	put(0xA4, 4, 0x00008CC2, 0);
 	put(0xA8, 4, 0x00002810, 0x00007FFF);
 	put(0xAC, 4, 0x00034C82, 0);
@@ -1300,7 +1329,7 @@ static uint64_t bar_access(uint64_t address, uint32_t size, bool is_memory, bool
 		if (!(bars[i].flags & 1) != is_memory || offset >= bars[i].bytes)
 			continue;
 		if (i == 1)
-			return ~0ull;		// IOADDR, IODATA: nobody uses them
+			return ~0ull; // IOADDR, IODATA: nobody uses them
 		if (write)
 			writes++;
 		else
@@ -1332,7 +1361,10 @@ static bool read_all(void *data, size_t len)
 
 static void reply(uint64_t value)
 {
-	struct { struct header head; uint64_t value; } answer = { { RET, 0, 8 }, value };
+	struct {
+		struct header head;
+		uint64_t value;
+	} answer = { { RET, 0, 8 }, value };
 	if (write(qemu, &answer, sizeof(answer)) != sizeof(answer))
 		exit(2);
 }
@@ -1360,8 +1392,15 @@ static bool serve(void)
 	struct header head;
 	union {
 		uint64_t sysmem[24];
-		struct { uint32_t address, value; int32_t length; } config;
-		struct { uint64_t address, value; uint32_t size; uint8_t memory; } bar;
+		struct {
+			uint32_t address, value;
+			int32_t length;
+		} config;
+		struct {
+			uint64_t address, value;
+			uint32_t size;
+			uint8_t memory;
+		} bar;
 		uint8_t bytes[256];
 	} body = { 0 };
 	char space[CMSG_SPACE(8 * sizeof(int))];
@@ -1424,10 +1463,22 @@ static void set_hangs(const char *words)
 
 static size_t counts(char *text, size_t room)
 {
-	const struct { const char *name; uint64_t value; } all[] = {
-		{ "forbidden", forbidden_count }, { "advice", advice_count }, { "reads", reads }, { "writes", writes },
-		{ "doorbells", doorbells }, { "sent_bytes", sent_bytes }, { "received", received }, { "filtered", filtered },
-		{ "interrupts", interrupts }, { "link", link_up() }, { "rxen", R(RXCTRL) & 1 }, { "bme", bus_master() },
+	const struct {
+		const char *name;
+		uint64_t value;
+	} all[] = {
+		{ "forbidden", forbidden_count },
+		{ "advice", advice_count },
+		{ "reads", reads },
+		{ "writes", writes },
+		{ "doorbells", doorbells },
+		{ "sent_bytes", sent_bytes },
+		{ "received", received },
+		{ "filtered", filtered },
+		{ "interrupts", interrupts },
+		{ "link", link_up() },
+		{ "rxen", R(RXCTRL) & 1 },
+		{ "bme", bus_master() },
 	};
 	size_t len = 0;
 	for (size_t i = 0; i < COUNT(all); i++)
@@ -1438,8 +1489,7 @@ static size_t counts(char *text, size_t room)
 			len += (size_t)snprintf(text + len, room - len, "rx%u=%lu\nrx%u_dropped=%lu\nrx%u_on=%d\n", i, rx->frames,
 				i, rx->dropped, i, rx->enabled);
 		if (tx->frames || tx->enabled)
-			len += (size_t)snprintf(text + len, room - len, "tx%u=%lu\ntx%u_on=%d\n", i, tx->frames, i,
-				tx->enabled);
+			len += (size_t)snprintf(text + len, room - len, "tx%u=%lu\ntx%u_on=%d\n", i, tx->frames, i, tx->enabled);
 	}
 	return len;
 }
@@ -1480,10 +1530,10 @@ static void eeprom_init(void)
 	uint16_t sum = 0;
 	for (uint32_t i = 0; i < 0x40; i++)
 		eeprom[i] = i < 0x10 ? (uint16_t)(i * 0x1357) : 0xFFFF;
-	eeprom[0] = 0x40 | 0x2003;		// signature 01 in bits 7:6
+	eeprom[0] = 0x40 | 0x2003; // signature 01 in bits 7:6
 	for (uint32_t i = 3; i < 0xF; i++)
 		eeprom[i] = i & 1 ? 0xFFFF : 0;
-	eeprom[0xF] = 0xFFFF;			// no firmware module
+	eeprom[0xF] = 0xFFFF; // no firmware module
 	for (size_t s = 0; s < COUNT(sections); s++) {
 		eeprom[sections[s][0]] = sections[s][1];
 		eeprom[sections[s][1]] = sections[s][2];
@@ -1550,7 +1600,7 @@ static bool frames_in(void)
 	for (uint32_t i = 0; i < BUDGET && room_for_frames(); i++) {
 		ssize_t len = recv(frames_fd, frame, sizeof(frame), MSG_DONTWAIT);
 		if (len == 0 && !to.sun_path[0])
-			return false;		// the peer is gone
+			return false; // the peer is gone
 		if (len <= 0)
 			break;
 		receive(frame, (uint32_t)len);
@@ -1588,7 +1638,10 @@ int main(int argc, char **argv)
 		rx_drain();
 		bool room = peer && room_for_frames();
 		struct pollfd polled[4] = {
-			{ qemu, POLLIN, 0 }, { control, POLLIN, 0 }, { room ? frames_fd : -1, POLLIN, 0 }, { qtest, POLLIN, 0 }
+			{ qemu, POLLIN, 0 },
+			{ control, POLLIN, 0 },
+			{ room ? frames_fd : -1, POLLIN, 0 },
+			{ qtest, POLLIN, 0 },
 		};
 		// What waits for time, for the peer or for descriptors is looked at again soon.
 		int timeout = more ? 0 : sending || !room || rx_fifo.first || tx_fifo.first ? 1 : 100;
@@ -1608,7 +1661,7 @@ int main(int argc, char **argv)
 				qtest_path = NULL, qtest = -1;
 		}
 	}
-	while (control >= 0 && command())	// what was seen can still be asked for
+	while (control >= 0 && command()) // what was seen can still be asked for
 		continue;
 	return forbidden_count != 0;
 }

@@ -1,74 +1,19 @@
 // An 8254x or 82574 for host tests: registers, rings and the device's side of both.  Strict about widths and about who
 // owns a descriptor; the test says what it does wrong.
 #pragma once
-#include <fake.h>
+#include "intel_pci.h"
 #include <net/intel_gbe.h>
 #include <net/e1000e_regs.h>
-#include <program.h>
 
 struct far {
 	struct fake_mmio regs;
 	uint32_t reg[0x20000 / 4];
-	struct pci_dev pci;
-	bool extended, stuck, blank, deaf;	// blank: no address in RAL0; deaf: EERD never answers
+	struct card card;
+	bool extended, stuck, blank, deaf; // blank: no address in RAL0; deaf: EERD never answers
 	uint8_t eeprom[6];
-	bool enabled;			// bus master
-	uint32_t resets, doorbells, reads;	// reads: of registers
-	uint32_t partial;		// bytes of a frame that has begun
-	uint32_t vectors;		// pci_irq's
-	int refuse_irq;
+	uint32_t resets, doorbells, reads; // reads: of registers
+	uint32_t partial;                  // bytes of a frame that has begun
 };
-
-static struct far *far_of(const struct pci_dev *pci)
-{
-	return container_of((struct pci_dev *)pci, struct far, pci);
-}
-
-void pci_enable(struct pci_dev *pci)
-{
-	far_of(pci)->enabled = true;
-}
-
-void pci_disable(struct pci_dev *pci)
-{
-	far_of(pci)->enabled = false;
-}
-
-volatile void *pci_map_bar(struct pci_dev *pci, uint32_t n)
-{
-	assert_int_equal(n, 0);
-	return pci->bar[0].phys ? far_of(pci)->reg : NULL;
-}
-
-int pci_irq(struct pci_dev *pci, uint32_t index, irq_handler handler, void *arg, uint32_t cpu)
-{
-	assert_int_equal(index, 0);
-	if (far_of(pci)->refuse_irq)
-		return far_of(pci)->refuse_irq;
-	far_of(pci)->vectors++;
-	return irq_alloc(handler, arg, cpu);
-}
-
-void pci_irq_free(struct pci_dev *pci, uint32_t index, int vector)
-{
-	assert_int_equal(index, 0);
-	far_of(pci)->vectors--;
-	irq_free(vector);
-}
-
-void program_callback(ingot_callback fn, void *arg)
-{
-	fn(arg);
-}
-
-// core/native.c's
-int give_info(void *out, const void *all, uint32_t bytes)
-{
-	uint32_t size = min_u64(*(uint32_t *)out, bytes);
-	memcpy(out, all, size);
-	*(uint32_t *)out = size;
-	return E_OK;
-}
 
 static uint32_t *far_reg(struct far *far, uint32_t reg)
 {
@@ -99,7 +44,7 @@ static uint64_t far_read(struct fake_mmio *dev, uint64_t offset, uint32_t width)
 	far->reads++;
 	if (offset == STATUS && *far_reg(far, CTRL) & CTRL_MASTER_DISABLE)
 		value &= ~STATUS_MASTER_ENABLE;
-	if ((offset == ICR && !far->pci.msix) || (offset >= STATISTICS && offset < STATISTICS + 0x100))
+	if ((offset == ICR && !far->card.pci.msix) || (offset >= STATISTICS && offset < STATISTICS + 0x100))
 		far->reg[offset / 4] = 0;
 	if (offset == IMS || offset == RX_RINGS + RING_HEAD || offset == TX_RINGS + RING_HEAD)
 		assert_true(false);
@@ -138,7 +83,7 @@ static void far_write(struct fake_mmio *dev, uint64_t offset, uint32_t width, ui
 	case TX_RINGS + RING_STEP + RING_TAIL:
 	case RX_RINGS + RING_TAIL:
 	case RX_RINGS + RING_STEP + RING_TAIL:
-		assert_true(value < reg[-4] / 16 || !value);	// RING_LEN
+		assert_true(value < reg[-4] / 16 || !value); // RING_LEN
 		far->doorbells++;
 		/* fall through */
 	default:
@@ -153,13 +98,19 @@ static struct far *far_new(uint16_t device, bool extended)
 	struct far *far = &fars[next++ % 4];
 	memset(far, 0, sizeof(*far));
 	far->extended = extended;
-	far->regs = (struct fake_mmio){ .base = far->reg, .bytes = sizeof(far->reg), .read = far_read, .write = far_write,
-		.arg = far };
-	far->pci.dev.vendor = 0x8086;
-	far->pci.dev.device = device;
-	far->pci.bar[0].phys = 0xFEB00000;
-	far->pci.bar[0].bytes = sizeof(far->reg);
-	memcpy(far->pci.dev.name, "far", 4);
+	far->regs = (struct fake_mmio){
+		.base = far->reg,
+		.bytes = sizeof(far->reg),
+		.read = far_read,
+		.write = far_write,
+		.arg = far,
+	};
+	far->card.regs = far->reg;
+	far->card.pci.dev.vendor = 0x8086;
+	far->card.pci.dev.device = device;
+	far->card.pci.bar[0].phys = 0xFEB00000;
+	far->card.pci.bar[0].bytes = sizeof(far->reg);
+	memcpy(far->card.pci.dev.name, "far", 4);
 	memcpy(far->eeprom, "\x52\x54\0\x12\x34\x56", 6);
 	fake_mmio_add(&far->regs);
 	far_reset(far);
@@ -204,7 +155,7 @@ static void far_report(struct far *far, struct intel_desc *desc, uint32_t len, u
 		desc->phys = 0x1234567890ABCDEF;
 		desc->info = status | errors << 24 | (uint64_t)len << 32;
 	} else {
-		desc->info = len | (uint64_t)(status | errors << 8) << 32 | 0xABCD0000;	// and a checksum
+		desc->info = len | (uint64_t)(status | errors << 8) << 32 | 0xABCD0000; // and a checksum
 	}
 }
 
@@ -212,7 +163,7 @@ static void far_report(struct far *far, struct intel_desc *desc, uint32_t len, u
 static bool far_arrive(struct far *far, uint32_t queue, uint32_t len, uint8_t fill, uint32_t errors)
 {
 	uint32_t regs = RX_RINGS + queue * RING_STEP, most = far_buffer(far);
-	assert_true(*far_reg(far, RCTL) & RCTL_EN && far->enabled);
+	assert_true(*far_reg(far, RCTL) & RCTL_EN && far->card.enabled);
 	if (far_waiting(far, regs) < (len + most - 1) / most) {
 		*far_reg(far, MPC) += 1;
 		return false;
@@ -225,7 +176,7 @@ static bool far_arrive(struct far *far, uint32_t queue, uint32_t len, uint8_t fi
 		len -= part;
 		far_report(far, desc, part, len ? 1 : 3, len ? 0 : errors);
 	}
-	*far_reg(far, ICR) |= far->pci.msix ? ICR_RXQ0 : ICR_RXT0;
+	*far_reg(far, ICR) |= far->card.pci.msix ? ICR_RXQ0 : ICR_RXT0;
 	return true;
 }
 
@@ -234,7 +185,7 @@ static uint8_t *far_send(struct far *far, uint32_t queue, uint32_t *len, bool *r
 {
 	uint32_t regs = TX_RINGS + queue * RING_STEP;
 	struct intel_desc *desc = far_ring(far, regs, far_next(far, regs));
-	assert_true(*far_reg(far, TCTL) & TCTL_EN && far->enabled);
+	assert_true(*far_reg(far, TCTL) & TCTL_EN && far->card.enabled);
 	assert_int_equal(desc->info & (TX_EOP | TX_IFCS), TX_EOP | TX_IFCS);
 	assert_false(desc->info & ~((uint64_t)TX_EOP | TX_IFCS | TX_RS | 0xFFFF));
 	*len = desc->info & 0xFFFF;
