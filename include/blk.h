@@ -4,6 +4,8 @@
 #include <ingot.h>
 #include <lock.h>
 
+#define BLK_API_VERSION 1
+
 #define BLK_QUEUES 16
 
 struct blk_dev {
@@ -20,12 +22,12 @@ struct blk_dev {
 	// contiguous in program memory), queues (at most smp_count() and BLK_QUEUES), depth, features and align (a power of
 	// two; a driver that needs more than 1 selects STORAGE_BOUNCE).
 	struct ingot_blk_info info;
-	void *queue[BLK_QUEUES];	// the driver's, info.queues of them
-	uint8_t index;			// "disk0" is 0
-	uint8_t kind;			// BLK_*: what programs find at 0x110208
-	const char *identity;		// NVMe: serial, model and firmware, 70 bytes; NULL: blanks
-	struct lock lock;		// b_nvs_* and blk_run: queue 0
-	void *bounce;			// for data that isn't aligned to `align`
+	void *queue[BLK_QUEUES]; // the driver's, info.queues of them
+	uint8_t index;           // "disk0" is 0
+	uint8_t kind;            // BLK_*: what programs find at 0x110208
+	const char *identity;    // NVMe: serial, model and firmware, 70 bytes; NULL: blanks
+	struct lock lock;        // b_nvs_* and blk_run: queue 0
+	void *bounce;            // for data that isn't aligned to `align`
 };
 enum { BLK_NVME = 1, BLK_AHCI = 2, BLK_VIRTIO_SCSI = 4, BLK_VIRTIO = 8 };
 

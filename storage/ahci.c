@@ -10,31 +10,31 @@
 #include <time.h>
 #include "ahci_regs.h"
 
-#define RESET_US 1000000	// a.10.4.3
-#define HANDOFF_US 2000000	// a.10.6.3
-#define STOP_US 500000		// a.10.3.1
-#define PRESENCE_US 20000	// a disk answers a reset of the link within 10 ms (Serial ATA 3.x, 8.4.2)
-#define READY_US 10000000	// until it has spun up
-#define COMRESET_US 1000	// a.10.4.2
+#define RESET_US 1000000   // a.10.4.3
+#define HANDOFF_US 2000000 // a.10.6.3
+#define STOP_US 500000     // a.10.3.1
+#define PRESENCE_US 20000  // a disk answers a reset of the link within 10 ms (Serial ATA 3.x, 8.4.2)
+#define READY_US 10000000  // until it has spun up
+#define COMRESET_US 1000   // a.10.4.2
 
-#define PATIENCE 1024		// polls
+#define PATIENCE 1024 // polls
 
-#define PIECES 8		// of memory, in a request
-#define MOST_BYTES AHCI_PRD_MOST	// of a request
-#define TRIM_RANGES 64		// of one command: 512 bytes
+#define PIECES 8                 // of memory, in a request
+#define MOST_BYTES AHCI_PRD_MOST // of a request
+#define TRIM_RANGES 64           // of one command: 512 bytes
 #define TRIM_MOST (TRIM_RANGES * ATA_TRIM_RANGE)
-#define BLOCK_SHIFT_LEAST 9	// 512 or 4096 bytes
+#define BLOCK_SHIFT_LEAST 9 // 512 or 4096 bytes
 #define BLOCK_SHIFT_MOST 12
-#define IDENTIFY 8		// beside INGOT_READ...; its data is `trim`
+#define IDENTIFY 8 // beside INGOT_READ...; its data is `trim`
 
-#define PORT(regs, n) ((regs) + PORT_FIRST + (n) * PORT_BYTES)
+#define PORT(regs, n) ((regs) + PORT_FIRST + (n)*PORT_BYTES)
 
-struct ahci_table {		// a.4.2.3
+struct ahci_table { // a.4.2.3
 	struct fis_h2d fis;
 	uint32_t packet[4];
 	// 48 bytes that the HBA has no use for
 	uint64_t tag, block;
-	uint32_t left;		// blocks still to be trimmed from `block` on
+	uint32_t left; // blocks still to be trimmed from `block` on
 	int32_t status;
 	uint64_t reserved[3];
 	struct ahci_prd prd[PIECES];
@@ -44,25 +44,25 @@ _Static_assert(sizeof(struct ahci_table) == 256 && offsetof(struct ahci_table, p
 // A port with a disk.  Each slot is free, or in `busy` and exactly one of pending, active and finished.
 struct ahci_port {
 	volatile uint8_t *regs;
-	volatile uint8_t *watch;	// register in which bits of `active` vanish: PxSACT or PxCI
-	uint32_t busy;			// the slots that there are not, too
-	uint32_t pending;		// not yet given to the disk
+	volatile uint8_t *watch; // register in which bits of `active` vanish: PxSACT or PxCI
+	uint32_t busy;           // the slots that there are not, too
+	uint32_t pending;        // not yet given to the disk
 	uint32_t active;
-	uint32_t finished;		// to be told by poll
-	uint32_t alone;			// of pending and active: not beside others
-	uint32_t queued;		// 4: commands with tags (NCQ); 0: one at a time
-	uint32_t shift;			// from blocks to bytes
-	uint8_t last;			// slot that went alone last
-	uint16_t idle;			// polls without a completion
-	bool starting;			// after a reset, until `until`
-	uint64_t until;			// 0, or when the disk's time is over
-	uint64_t reach;			// of the HBA's addresses
+	uint32_t finished; // to be told by poll
+	uint32_t alone;    // of pending and active: not beside others
+	uint32_t queued;   // 4: commands with tags (NCQ); 0: one at a time
+	uint32_t shift;    // from blocks to bytes
+	uint8_t last;      // slot that went alone last
+	uint16_t idle;     // polls without a completion
+	bool starting;     // after a reset, until `until`
+	uint64_t until;    // 0, or when the disk's time is over
+	uint64_t reach;    // of the HBA's addresses
 	// Memory of one piece: data that begins less than near_bytes behind `near` is as far behind near_phys, all of it.
 	uint64_t near, near_phys, near_bytes;
-	struct ahci_port *next;		// of the same HBA
+	struct ahci_port *next; // of the same HBA
 	struct blk_dev blk;
-	uint64_t trim[TRIM_RANGES];	// data of the trim, which goes alone; of IDENTIFY DEVICE
-	struct ahci_header list[AHCI_SLOTS] __attribute__((aligned(1024)));	// a.4.2.2
+	uint64_t trim[TRIM_RANGES]; // data of the trim, which goes alone; of IDENTIFY DEVICE
+	struct ahci_header list[AHCI_SLOTS] __attribute__((aligned(1024))); // a.4.2.2
 	struct ahci_table tables[AHCI_SLOTS];
 	struct ahci_fis fis;
 };
@@ -121,7 +121,7 @@ static bool ahci_ready(struct ahci_port *p)
 {
 	volatile uint8_t *regs = p->regs;
 	if ((mmio_read32(regs + PORT_SSTS) & PORT_SSTS_DET) == PORT_SSTS_DET_READY &&
-	    !(mmio_read32(regs + PORT_TFD) & (ATA_STATUS_BSY | ATA_STATUS_DRQ))) {
+		!(mmio_read32(regs + PORT_TFD) & (ATA_STATUS_BSY | ATA_STATUS_DRQ))) {
 		mmio_write32(regs + PORT_SERR, ~0u);
 		mmio_write32(regs + PORT_IS, ~0u);
 		mmio_write32(regs + PORT_CMD, PORT_CMD_ON | PORT_CMD_ST);
@@ -130,7 +130,7 @@ static bool ahci_ready(struct ahci_port *p)
 		p->until = 0;
 		return true;
 	}
-	if (time_passed(p->until)) {	// given up
+	if (time_passed(p->until)) { // given up
 		p->blk.submit = ahci_refuse;
 		ahci_end(p, p->pending, E_TIMEOUT);
 	}
@@ -205,7 +205,7 @@ static void ahci_kick(struct ahci_port *p)
 	p->pending &= ~go;
 	p->active |= go;
 	if (queued)
-		mmio_write32(regs + PORT_SACT, go);	// a.5.5.1: first
+		mmio_write32(regs + PORT_SACT, go); // a.5.5.1: first
 	mmio_write32(regs + PORT_CI, go);
 }
 
@@ -240,12 +240,14 @@ static __attribute__((noinline)) uint32_t ahci_scatter(struct ahci_port *p, stru
 
 static int ahci_submit(void *queue, const struct ingot_blk_req *req)
 {
+	// clang-format off
 	static const uint16_t commands[] = {
 		READS(ATA_READ_DMA_EXT), WRITES(ATA_WRITE_DMA_EXT),
 		READS(ATA_FLUSH_CACHE_EXT), WRITES(ATA_DATA_SET_MANAGEMENT),
 		READS(ATA_READ_FPDMA_QUEUED), WRITES(ATA_WRITE_FPDMA_QUEUED),
 		READS(ATA_FLUSH_CACHE_EXT), WRITES(ATA_DATA_SET_MANAGEMENT), READS(ATA_IDENTIFY_DEVICE)
 	};
+	// clang-format on
 	struct ahci_port *p = queue;
 	if (unlikely(!~p->busy)) {
 		if (p->pending)
@@ -296,7 +298,7 @@ static int ahci_submit(void *queue, const struct ingot_blk_req *req)
 			fis->lba = FIS_DEVICE_LBA << 24;
 			table->block = block;
 			table->left = count;
-			fis->features = ATA_DSM_TRIM;	// IDENTIFY DEVICE has no use for it, nor for the count
+			fis->features = ATA_DSM_TRIM; // IDENTIFY DEVICE has no use for it, nor for the count
 			count = 1;
 			if (op == INGOT_FLUSH)
 				fis->features = count = table->left = header->pieces = 0;
@@ -391,8 +393,8 @@ static int ahci_describe(struct ahci_port *p, uint32_t cap)
 	info->queues = 1;
 	info->depth = depth;
 	info->align = 2;
-	info->features = (id[ID_ENABLED] & ID_ENABLED_CACHE ? INGOT_BLK_FLUSH : 0) |
-		(id[ID_DSM] & ID_DSM_TRIM ? INGOT_BLK_DISCARD : 0);
+	info->features =
+		(id[ID_ENABLED] & ID_ENABLED_CACHE ? INGOT_BLK_FLUSH : 0) | (id[ID_DSM] & ID_DSM_TRIM ? INGOT_BLK_DISCARD : 0);
 	return E_OK;
 }
 
@@ -400,7 +402,7 @@ static int ahci_describe(struct ahci_port *p, uint32_t cap)
 // and ahci_look.
 static int ahci_start(struct ahci_port *p, uint32_t cap)
 {
-	struct ingot_blk_req *identify = (void *)p->trim;	// blank up to now
+	struct ingot_blk_req *identify = (void *)p->trim; // blank up to now
 	volatile uint8_t *regs = p->regs;
 	struct ingot_blk_done done;
 	mmio_write32(regs + PORT_CLB, (uintptr_t)p->list);

@@ -5,7 +5,7 @@
 #include <program.h>
 #include <time.h>
 
-#define SECTOR_SHIFT 12	// of the register interface
+#define SECTOR_SHIFT 12 // of the register interface
 #define SECTOR (1u << SECTOR_SHIFT)
 #define BOUNCE_BYTES (4 * SECTOR)
 
@@ -22,7 +22,7 @@ static HOT int blk_check(struct blk_dev *blk, uint32_t queue, const struct ingot
 	uint32_t op = req->op, count = req->count, features = info->features;
 	if (unlikely(queue >= info->queues))
 		return E_NODEV;
-	if (op & INGOT_WRITE && features & INGOT_BLK_READONLY && op <= INGOT_DISCARD)	// INGOT_DISCARD has that bit, too
+	if (op & INGOT_WRITE && features & INGOT_BLK_READONLY && op <= INGOT_DISCARD) // INGOT_DISCARD has that bit, too
 		return E_RDONLY;
 	if (likely(op <= INGOT_WRITE)) {
 		if (unlikely(count > info->max_blocks || (uintptr_t)req->data & (info->align - 1u)))
@@ -54,7 +54,7 @@ static int blk_wait(struct blk_dev *blk, struct ingot_blk_req req, uint64_t left
 		while (more && status == E_OK) {
 			req.count = min_u64(left, most);
 			int rc = blk_check(blk, 0, &req);
-			if (rc == E_INVAL && req.count > 1 && most != ~0u) {	// in too many pieces
+			if (rc == E_INVAL && req.count > 1 && most != ~0u) { // in too many pieces
 				most = req.count / 2;
 				continue;
 			}
@@ -108,9 +108,10 @@ static int blk_bounce(struct blk_dev *blk, struct ingot_blk_req req, uint64_t le
 
 static int blk_locked(struct blk_dev *blk, const struct ingot_blk_req *req, uint64_t left)
 {
-	lock_take(&blk->lock);	// a callback must not wait, so it never comes here
+	lock_take(&blk->lock); // a callback must not wait, so it never comes here
 	int rc = CONFIG_ON(STORAGE_BOUNCE) && req->op <= INGOT_WRITE && (uintptr_t)req->data & (blk->info.align - 1) ?
-		blk_bounce(blk, *req, left) : blk_wait(blk, *req, left);
+		blk_bounce(blk, *req, left) :
+		blk_wait(blk, *req, left);
 	lock_drop(&blk->lock);
 	return rc;
 }

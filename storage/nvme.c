@@ -11,15 +11,15 @@
 #include <smp.h>
 #include <time.h>
 
-#define ENTRIES 64u		// of a submission queue
-#define CQ_ENTRIES (2 * ENTRIES)	// of a completion queue: more, so that its head is told once in a while
+#define ENTRIES 64u              // of a submission queue
+#define CQ_ENTRIES (2 * ENTRIES) // of a completion queue: more, so that its head is told once in a while
 #define CQ_BYTES ((uint32_t)(CQ_ENTRIES * sizeof(struct nvme_cqe)))
-#define SLOTS (ENTRIES - 1)	// requests that a queue holds
-#define ADMIN_ENTRIES 4u	// of an admin queue; one command at a time
-#define QUEUES_MOST 64u		// pairs of a controller
-#define PAGES_SHIFT_MOST 7	// pages of a request: 128
+#define SLOTS (ENTRIES - 1) // requests that a queue holds
+#define ADMIN_ENTRIES 4u    // of an admin queue; one command at a time
+#define QUEUES_MOST 64u     // pairs of a controller
+#define PAGES_SHIFT_MOST 7  // pages of a request: 128
 #define LIST_BYTES (8ul << PAGES_SHIFT_MOST)
-#define PAGE_SHIFT_MOST 4	// beyond 4 KiB
+#define PAGE_SHIFT_MOST 4 // beyond 4 KiB
 #define BLOCK_SHIFT_LEAST 9
 #define BLOCK_SHIFT_MOST 12
 #define NAMESPACES (NVME_IDENTIFY_BYTES / 4)
@@ -33,10 +33,10 @@ enum { QUEUE_SQ, QUEUE_CQ, QUEUE_LISTS };
 // A command identifier and what belongs to it.
 struct nvme_slot {
 	uint64_t tag;
-	uint64_t *list;			// PRPs, or the range to deallocate
-	struct nvme_slot *next;		// free
-	uint32_t id;			// in 31:16
-	bool flying;			// the device has it
+	uint64_t *list;         // PRPs, or the range to deallocate
+	struct nvme_slot *next; // free
+	uint32_t id;            // in 31:16
+	bool flying;            // the device has it
 };
 
 // A queue pair.  The counters are of bytes and run freely.
@@ -44,16 +44,17 @@ struct nvme_queue {
 	struct nvme_sqe *sq;
 	volatile struct nvme_cqe *cq;
 	struct nvme_slot *free;
-	uint64_t nsid;			// in 63:32
-	uint32_t tail, notified;	// of the submission queue; what the device knows
-	uint32_t head, reported;	// of the completion queue; what the device knows
-	uint32_t shift;			// from blocks to bytes
+	uint64_t nsid;           // in 63:32
+	uint32_t tail, notified; // of the submission queue; what the device knows
+	uint32_t head, reported; // of the completion queue; what the device knows
+	uint32_t shift;          // from blocks to bytes
 	uint32_t page;
-	bool stale;			// the controller has been reset: set by any core, cleared by the owner
+	bool stale; // the controller has been reset: set by any core, cleared by the owner
 	uint8_t id;
 	volatile uint8_t *bell;
-	volatile uint8_t *shadow;	// of the doorbells, NULL if there is none
+	volatile uint8_t *shadow; // of the doorbells, NULL if there is none
 	struct nvme *ctrl;
+	struct mem_near near;
 	struct nvme_slot slots[SLOTS];
 };
 
@@ -67,14 +68,14 @@ struct nvme {
 	volatile uint8_t *regs;
 	struct pci_dev *pci;
 	uint8_t *admin;
-	struct nvme_drive *drives;	// the last one first
+	struct nvme_drive *drives; // the last one first
 	uint32_t page, cc;
-	uint32_t stride;		// of the doorbells
+	uint32_t stride; // of the doorbells
 	uint32_t ready_us;
 	uint32_t queue_bytes;
 	uint32_t admin_count, result;
-	uint32_t queues, queue_last;	// pairs that there are; number of the last one in use
-	struct lock lock;		// admin commands, recovery
+	uint32_t queues, queue_last; // pairs that there are; number of the last one in use
+	struct lock lock;            // admin commands, recovery
 	bool doorbell_buffer, dead;
 };
 
@@ -95,7 +96,7 @@ static void nvme_notify(struct nvme_queue *queue, uint32_t at, uint32_t old, uin
 	mmio_write32(queue->bell + at, new);
 }
 
-static void nvme_publish(struct nvme_queue *queue)
+static __attribute__((noinline)) void nvme_publish(struct nvme_queue *queue)
 {
 	uint32_t old = queue->notified, tail = queue->tail;
 	queue->notified = tail;
@@ -111,8 +112,8 @@ static inline struct nvme_sqe *nvme_next(const struct nvme_queue *queue)
 	return (void *)((char *)queue->sq + queue->tail % (ENTRIES * sizeof(struct nvme_sqe)));
 }
 
-// What is not a read or write of one page.  Several pages (s.4.1.1): the first PRP may begin within one, the others are
-// whole pages.
+// What is not a read or write of one page where data was before.  Several pages (s.4.1.1): the first PRP may begin
+// within one, the others are whole pages.
 static __attribute__((noinline)) int nvme_describe(struct nvme_queue *queue, const struct ingot_blk_req *req)
 {
 	struct nvme_sqe *sqe = nvme_next(queue);
@@ -124,12 +125,13 @@ static __attribute__((noinline)) int nvme_describe(struct nvme_queue *queue, con
 		sqe->cdw10 = sqe->cdw12 = 0;
 		if (req->op == INGOT_FLUSH)
 			return E_OK;
-		list[0] = (uint64_t)req->count << 32;	// attributes, blocks
+		list[0] = (uint64_t)req->count << 32; // attributes, blocks
 		list[1] = req->block;
 		sqe->head = NVME_DSM | queue->free->id | queue->nsid;
-		sqe->cdw10 = (uint64_t)NVME_DSM_DEALLOCATE << 32;	// one range
+		sqe->cdw10 = (uint64_t)NVME_DSM_DEALLOCATE << 32; // one range
 		return E_OK;
 	}
+	mem_near_set(&queue->near, data);
 	for (;;) {
 		size_t run;
 		uint64_t phys = mem_phys(data, left, &run), chunk = min_u64(queue->page - (phys & (queue->page - 1)), left);
@@ -144,11 +146,12 @@ static __attribute__((noinline)) int nvme_describe(struct nvme_queue *queue, con
 			entry = list;
 		first = queue->page - 1;
 	}
-	sqe->prp[1] = entry == list + 1 ? *list : (uintptr_t)list;
+	if (first)
+		sqe->prp[1] = entry == list + 1 ? *list : (uintptr_t)list;
 	return E_OK;
 }
 
-static int nvme_submit(void *owned, const struct ingot_blk_req *req)
+static HOT int nvme_submit(void *owned, const struct ingot_blk_req *req)
 {
 	struct nvme_queue *queue = owned;
 	if (unlikely(queue->stale)) {
@@ -160,21 +163,16 @@ static int nvme_submit(void *owned, const struct ingot_blk_req *req)
 		nvme_publish(queue);
 		return E_AGAIN;
 	}
-	uint64_t left = (uint64_t)req->count << queue->shift, phys;
-	size_t run;
-	if (likely(req->op < INGOT_FLUSH))
-		phys = mem_phys(req->data, left, &run);
-	else
-		phys = run = 0;
-	barrier();	// what follows is fetched again: cheaper than to save registers
+	uint64_t bytes = (uint64_t)req->count << queue->shift, phys;
+	bool page = mem_near(&queue->near, req->data, bytes, &phys) && (phys ^ (phys + bytes - 1)) < queue->page;
 	struct nvme_sqe *sqe = nvme_next(queue);
 	struct nvme_slot *slot = queue->free;
-	sqe->head = (NVME_READ - req->op) | slot->id | queue->nsid;	// INGOT_READ to INGOT_FLUSH are 2 to 0
+	sqe->head = (NVME_READ - req->op) | slot->id | queue->nsid; // INGOT_READ to INGOT_FLUSH are 2 to 0
 	sqe->prp[0] = phys;
 	sqe->prp[1] = 0;
 	sqe->cdw10 = req->block;
 	sqe->cdw12 = req->count - 1;
-	if (unlikely(run < left || (phys ^ (phys + left - 1)) >= queue->page)) {
+	if (unlikely(!page || req->op >= INGOT_FLUSH)) {
 		int rc = nvme_describe(queue, req);
 		if (rc != E_OK)
 			return rc;
@@ -206,15 +204,15 @@ static uint32_t nvme_poll(void *owned, struct ingot_blk_done *done, uint32_t max
 	for (struct ingot_blk_done *last = done + max; done < last; head += sizeof(struct nvme_cqe)) {
 		const volatile struct nvme_cqe *cqe = (void *)((char *)queue->cq + head % CQ_BYTES);
 		uint32_t end = cqe->end, id = end & 0xFFFF;
-		if (!((end ^ head * (NVME_CQE_PHASE / CQ_BYTES)) & NVME_CQE_PHASE))	// it changes from round to round
+		if (!((end ^ head * (NVME_CQE_PHASE / CQ_BYTES)) & NVME_CQE_PHASE)) // it changes from round to round
 			break;
 		struct nvme_slot *slot = &queue->slots[id];
-		if (id < SLOTS && slot->flying)		// one that it doesn't have is passed over
+		if (id < SLOTS && slot->flying) // one that it doesn't have is passed over
 			nvme_finish(queue, slot, done++, end & NVME_CQE_STATUS ? E_IO : E_OK);
 	}
 	queue->head = head;
 	uint32_t reported = queue->reported;
-	if (head - reported > CQ_BYTES / 2) {	// the rest is for those that may be outstanding
+	if (head - reported > CQ_BYTES / 2) { // the rest is for those that may be outstanding
 		queue->reported = head;
 		nvme_notify(queue, queue->ctrl->stride, reported / sizeof(struct nvme_cqe) % CQ_ENTRIES,
 			head / sizeof(struct nvme_cqe) % CQ_ENTRIES);
@@ -316,7 +314,7 @@ static uint32_t nvme_revive(struct nvme_queue *queue, struct ingot_blk_done *don
 {
 	struct nvme *ctrl = queue->ctrl;
 	uint32_t count = 0;
-	uint64_t flags = irq_save();	// a callback may come here, too
+	uint64_t flags = irq_save(); // a callback may come here, too
 	lock_take(&ctrl->lock);
 	struct nvme_slot *slot = queue->slots;
 	for (; slot < queue->slots + SLOTS; slot++) {
@@ -340,7 +338,7 @@ static void nvme_recover(struct blk_dev *blk)
 	struct nvme *ctrl = container_of(blk, struct nvme_drive, blk)->ctrl;
 	uint64_t flags = irq_save();
 	lock_take(&ctrl->lock);
-	if (!((struct nvme_queue *)blk->queue[0])->stale) {	// else somebody has just done it
+	if (!((struct nvme_queue *)blk->queue[0])->stale) { // else somebody has just done it
 		for (struct nvme_drive *drive = ctrl->drives; drive; drive = drive->next)
 			for (uint32_t i = 0; i < drive->blk.info.queues; i++)
 				((struct nvme_queue *)drive->blk.queue[i])->stale = true;
@@ -419,11 +417,11 @@ static int nvme_add(struct nvme *ctrl, uint32_t nsid, uint32_t most)
 		(id[NVME_ID_ONCS] & NVME_ONCS_DSM) * (INGOT_BLK_DISCARD / NVME_ONCS_DSM);
 	info->block_bytes = 1u << shift;
 	uint32_t pages = id[NVME_ID_MDTS];
-	if (pages - 1 >= PAGES_SHIFT_MOST)	// 0: no limit
+	if (pages - 1 >= PAGES_SHIFT_MOST) // 0: no limit
 		pages = PAGES_SHIFT_MOST;
 	info->max_blocks = ctrl->page << pages >> shift;
 	info->depth = SLOTS;
-	info->align = 4;	// s.4.1.1
+	info->align = 4; // s.4.1.1
 	blk->submit = nvme_submit;
 	blk->poll = nvme_poll;
 	blk->ops = &nvme_ops;
@@ -442,7 +440,7 @@ static int nvme_add(struct nvme *ctrl, uint32_t nsid, uint32_t most)
 		queue->shift = shift;
 		blk->queue[info->queues++] = queue;
 	}
-	if (info->queues)	// fewer will do
+	if (info->queues) // fewer will do
 		rc = blk_register(blk);
 	if (rc != E_OK) {
 		log(" namespace %u left alone", nsid);
@@ -493,7 +491,7 @@ static int nvme_setup(struct nvme *ctrl)
 
 static void nvme_free(struct nvme *ctrl)
 {
-	if (ctrl->admin)	// else it was never touched
+	if (ctrl->admin) // else it was never touched
 		nvme_switch(ctrl, 0);
 	pci_disable(ctrl->pci);
 	while (ctrl->drives)

@@ -14,8 +14,9 @@
 #define F_MQ 12
 #define F_DISCARD 13
 #define BIT(feature) (1ul << (feature))
-#define WANTED (BIT(F_SIZE_MAX) | BIT(F_SEG_MAX) | BIT(F_RO) | BIT(F_BLK_SIZE) | BIT(F_FLUSH) | BIT(F_MQ) | \
-	BIT(F_DISCARD) | BIT(VIRTIO_F_INDIRECT_DESC) | BIT(VIRTIO_F_EVENT_IDX))
+#define WANTED \
+	(BIT(F_SIZE_MAX) | BIT(F_SEG_MAX) | BIT(F_RO) | BIT(F_BLK_SIZE) | BIT(F_FLUSH) | BIT(F_MQ) | BIT(F_DISCARD) | \
+		BIT(VIRTIO_F_INDIRECT_DESC) | BIT(VIRTIO_F_EVENT_IDX))
 
 // Configuration (v.5.2.4); capacity in 512 bytes, whatever the block size
 #define CONFIG_CAPACITY VIRTIO_FIELD(VIRTIO_F_VERSION_1, 0, 4)
@@ -27,7 +28,7 @@
 
 #define SECTOR_SHIFT 9
 #define BLOCK_MOST 4096
-#define TYPE_FLUSH 4		// v.5.2.6
+#define TYPE_FLUSH 4 // v.5.2.6
 #define TYPE_DISCARD 11
 #define STATUS_OK 0
 #define STATUS_UNSUPPORTED 2
@@ -35,15 +36,15 @@
 
 #define RING 128u
 #define CHAIN_SHIFT 3
-#define CHAIN (1u << CHAIN_SHIFT)	// descriptors of a request: header, pieces of data, status
+#define CHAIN (1u << CHAIN_SHIFT) // descriptors of a request: header, pieces of data, status
 #define PIECES (CHAIN - 2)
-#define MOST_BYTES (8u << 20)		// of a request
+#define MOST_BYTES (8u << 20) // of a request
 
 // What a request needs beside its data.
 struct vblk_slot {
-	uint32_t type, reserved;	// header (v.5.2.6)
+	uint32_t type, reserved; // header (v.5.2.6)
 	uint64_t sector;
-	uint64_t first;			// discard segment (v.5.2.6)
+	uint64_t first; // discard segment (v.5.2.6)
 	uint32_t sectors, flags;
 	uint64_t tag;
 	volatile uint8_t status;
@@ -55,20 +56,21 @@ _Static_assert(sizeof(struct vblk_slot) == 64, "a power of two");
 
 struct vblk_queue {
 	struct virtq vq;
-	struct virtq_desc *table;	// CHAIN for each slot: `chains`, or in the ring itself
-	uint32_t depth;			// slots in use
-	uint32_t limit;			// the same, or 0: the device has been given up
-	uint32_t shift;			// from descriptor numbers to slots
-	uint32_t base_mask;		// of descriptor numbers: the first of a chain in its table
+	struct virtq_desc *table; // CHAIN for each slot: `chains`, or in the ring itself
+	uint32_t depth;           // slots in use
+	uint32_t limit;           // the same, or 0: the device has been reset
+	uint32_t shift;           // from descriptor numbers to slots
+	uint32_t base_mask;       // of descriptor numbers: the first of a chain in its table
 	struct vblk *disk;
+	struct mem_near near;
 	struct vblk_slot slots[RING];
 	struct virtq_desc chains[RING * CHAIN];
 };
 
 struct vblk {
 	struct virtio_dev *vdev;
-	uint32_t pieces, piece_bytes;	// most that the device takes
-	uint32_t shift;			// from blocks to sectors
+	uint32_t pieces, piece_bytes; // most that the device takes
+	uint32_t shift;               // from blocks to sectors
 	struct blk_dev blk;
 };
 
@@ -77,10 +79,14 @@ static inline struct vblk *to_vblk(struct blk_dev *blk)
 	return container_of(blk, struct vblk, blk);
 }
 
-static __attribute__((noinline)) int vblk_full(struct vblk_queue *q)
+static int vblk_restart(struct vblk_queue *q, const struct ingot_blk_req *req);
+
+static __attribute__((noinline)) int vblk_full(struct vblk_queue *q, const struct ingot_blk_req *req)
 {
 	virtq_publish(&q->vq);
-	return q->limit ? E_AGAIN : E_IO;
+	if (q->limit)
+		return E_AGAIN;
+	return CONFIG_ON(STORAGE_VIRTIO_BLK_RESTART) ? vblk_restart(q, req) : E_IO;
 }
 
 // The chain of a request whose data isn't in one piece, or isn't the program's.
@@ -103,15 +109,15 @@ static __attribute__((noinline)) int vblk_chain(struct vblk_queue *q, struct vir
 		}
 	}
 	while (left) {
-		size_t run;
-		uint64_t phys = mem_phys(data, left, &run);
+		mem_near_set(&q->near, data);
+		size_t run = min_u64(q->near.bytes, left);
 		if (!run || next - base == q->disk->pieces)
 			return E_INVAL;
 		if (run > q->disk->piece_bytes)
 			run = q->disk->piece_bytes;
-		desc->next = ++next;	// of the one before
+		desc->next = ++next; // of the one before
 		desc++;
-		desc->phys = phys;
+		desc->phys = (uintptr_t)data + q->near.offset;
 		desc->len = run;
 		desc->flags = op == INGOT_READ ? VIRTQ_DESC_NEXT | VIRTQ_DESC_WRITE : VIRTQ_DESC_NEXT;
 		data += run;
@@ -127,21 +133,18 @@ static HOT int vblk_submit(void *queue, const struct ingot_blk_req *req)
 	struct vblk_queue *q = queue;
 	struct virtq *vq = &q->vq;
 	if (unlikely(vq->avail_index - vq->used_index >= q->limit))
-		return vblk_full(q);
+		return vblk_full(q, req);
 	uint32_t id = vq->ring[vq->avail_index & vq->mask], number = id >> q->shift, op = req->op, shift = q->disk->shift;
 	struct vblk_slot *slot = &q->slots[number];
 	struct virtq_desc *desc = &q->table[number * CHAIN];
-	size_t run, bytes = (size_t)req->count << shift << SECTOR_SHIFT;
+	uint64_t bytes = (uint64_t)req->count << shift << SECTOR_SHIFT, phys;
 	slot->sector = req->block << shift;
-	slot->type = op;	// v.5.2.6: IN, OUT
+	slot->type = op; // v.5.2.6: IN, OUT
 	slot->tag = req->tag;
 	slot->status = STATUS_NONE;
 	id &= q->base_mask;
 	desc->next = id + 1;
-	if (unlikely(op >= INGOT_FLUSH || bytes > q->disk->piece_bytes))
-		return vblk_chain(q, desc, slot, req);
-	uint64_t phys = mem_phys(req->data, bytes, &run);
-	if (unlikely(run != bytes))
+	if (unlikely(op >= INGOT_FLUSH || bytes > q->disk->piece_bytes || !mem_near(&q->near, req->data, bytes, &phys)))
 		return vblk_chain(q, desc, slot, req);
 	desc[1].phys = phys;
 	desc[1].len = bytes;
@@ -160,11 +163,11 @@ static HOT uint32_t vblk_poll(void *queue, struct ingot_blk_done *done, uint32_t
 {
 	struct vblk_queue *q = queue;
 	struct virtq *vq = &q->vq;
-	if (vq->notified != (uint16_t)vq->avail_index)
+	if (virtq_unpublished(vq))
 		virtq_publish(vq);
 	uint32_t pending = virtq_pending(vq), from = vq->used_index, at = from, mask = vq->mask;
 	uint16_t *ring = vq->ring;
-	if (pending > vq->avail_index - at)	// nonsense
+	if (pending > vq->avail_index - at) // nonsense
 		max = 0;
 	if (max > pending)
 		max = pending;
@@ -188,7 +191,7 @@ static HOT uint32_t vblk_poll(void *queue, struct ingot_blk_done *done, uint32_t
 	return at - from;
 }
 
-// The reset takes every request from the device; it stays off.
+// The reset takes every request from the device, which stays off if it isn't started anew.
 static void vblk_recover(struct blk_dev *blk)
 {
 	virtio_reset(to_vblk(blk)->vdev);
@@ -203,8 +206,8 @@ static const struct blk_ops vblk_ops = { .recover = vblk_recover };
 
 static int vblk_start_queue(struct vblk *disk, uint32_t index)
 {
-	struct vblk_queue *q = disk->blk.queue[index] = kzalloc(sizeof(*q));
-	if (!q)
+	struct vblk_queue *q = disk->blk.queue[index];
+	if (!q && !(q = disk->blk.queue[index] = kzalloc(sizeof(*q))))
 		return E_NOMEM;
 	struct virtq *vq = &q->vq;
 	int rc = virtio_queue(disk->vdev, index, RING, vq);
@@ -227,6 +230,34 @@ static int vblk_start_queue(struct vblk *disk, uint32_t index)
 		virtq_describe(desc - 1, &slot->status, 1, VIRTQ_DESC_WRITE);
 	}
 	return E_OK;
+}
+
+static int vblk_start_queues(struct vblk *disk)
+{
+	int rc = E_OK;
+	for (uint32_t i = 0; i < disk->blk.info.queues && rc == E_OK; i++)
+		rc = vblk_start_queue(disk, i);
+	if (rc == E_OK)
+		virtio_ready(disk->vdev);
+	return rc;
+}
+
+// The device has been reset.  The owner of queue 0, who found it hanging, starts it anew with the next request, as soon
+// as the owners of all queues have taken back what they had; theirs wait for that.
+static int vblk_restart(struct vblk_queue *q, const struct ingot_blk_req *req)
+{
+	struct vblk *disk = q->disk;
+	if (q != disk->blk.queue[0])
+		return E_AGAIN;
+	for (uint32_t i = 0; i < disk->blk.info.queues; i++) {
+		const struct virtq *vq = &((struct vblk_queue *)disk->blk.queue[i])->vq;
+		if (vq->avail_index != vq->used_index)
+			return E_AGAIN;
+	}
+	int rc = virtio_start(disk->vdev, WANTED);
+	if (rc == E_OK)
+		rc = vblk_start_queues(disk);
+	return rc == E_OK ? vblk_submit(q, req) : rc;
 }
 
 static void vblk_free(struct vblk *disk)
@@ -277,12 +308,9 @@ static int vblk_probe(struct device *dev, const struct dev_id *row)
 	blk->dev = dev;
 	blk->kind = BLK_VIRTIO;
 	info->queues = clamp_u32(virtio_config(vdev, CONFIG_QUEUES, 1), 1, min_u64(smp_count(), BLK_QUEUES));
-	for (uint32_t i = 0; i < info->queues && rc == E_OK; i++)
-		rc = vblk_start_queue(disk, i);
-	if (rc == E_OK) {
-		virtio_ready(vdev);
+	rc = vblk_start_queues(disk);
+	if (rc == E_OK)
 		rc = blk_register(blk);
-	}
 	if (rc != E_OK)
 		vblk_free(disk);
 	return rc;
@@ -297,6 +325,9 @@ static void vblk_remove(struct device *dev)
 
 static const struct dev_id vblk_ids[] = { DEV_ID(VIRTIO_VENDOR, 2, 0) };
 static const struct driver virtio_blk = {
-	"virtio-blk", DEV_IDS(vblk_ids), .probe = vblk_probe, .remove = vblk_remove
+	"virtio-blk",
+	DEV_IDS(vblk_ids),
+	.probe = vblk_probe,
+	.remove = vblk_remove,
 };
 VIRTIO_DRIVER(virtio_blk);

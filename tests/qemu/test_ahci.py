@@ -1,11 +1,9 @@
-"""SATA disks behind AHCI controllers."""
+"""SATA disks behind AHCI controllers. (What every drive is asked for is in test_drives.py.)"""
 import pytest
 
-from patterns import verify_disk, write_disk
-from test_devices import passed
+from patterns import verify_disk
+from test_devices import IDE_LINE, passed
 
-# QEMU's IDE core raises a line that is not connected in its AHCI controller, at every command without a tag.
-IDE_LINE = ["^ahci: IRQ#"]
 CONTROLLER = ("-device", "ahci,id=sata")	# for machines without one
 DVD = ("-drive", "if=none,id=dvd,media=cdrom,format=raw,file=null-co://,file.size=64M", "-device", "ide-cd,drive=dvd,")
 
@@ -72,38 +70,3 @@ def test_nothing_there(boot):
 	"""A controller without disks, and a DVD drive without a disc."""
 	output = boot("all", "hello", firmware="pvh", args=("-device", "ide-cd,bus=ide.4"), allowed=IDE_LINE).finish()
 	assert "port 4 ATAPI" in output and "0 drives" in output
-
-
-@pytest.mark.parametrize("cores", [1, 4])
-def test_errors(boot, disk, images, work, cores):
-	"""With many requests under way, a bad block fails those that ask for it and no others (blkdebug)."""
-	rules = work / "errors"
-	rules.write_text("".join(f'[inject-error]\nevent = "{event}"\nerrno = "5"\nsector = "{sector}"\n'
-		for event, sector in (("read_aio", 88), ("write_aio", 160))))
-	machine = boot("all", images.own("deep"), firmware="pvh", cores=cores, allowed=IDE_LINE,
-		disks=[sata(f"blkdebug:{rules}:{disk(8)}", "ide.0", drive="werror=report,rerror=report"),
-			sata(disk(8), "ide.1")])
-	output = machine.finish()
-	lines = [line for line in output.splitlines() if line.startswith(("good", "read", "write", "refused", "twice"))]
-	assert lines == 2 * ["read 0 11: 05", "good reads 0 63: 64"] + 2 * ["write 0 20: 05", "good writes 0 63: 64"] + \
-		2 * ["good reads 1 64: 64"] + 2 * ["good writes 1 64: 64"], output
-
-
-def test_deadline(boot, disk, images):
-	"""A disk that takes longer than it may: errors after the deadline, again and again; the other works."""
-	machine = boot("all", images.own("deep", "REQUESTS=8"), firmware="pvh", allowed=IDE_LINE,
-		args=("-drive", "if=none,id=slow,driver=null-co,size=8M,latency-ns=6000000000", "-device",
-			"ide-hd,drive=slow,bus=ide.0"), disks=[sata(disk(8), "ide.1")])
-	output = machine.finish(180)
-	assert output.count(": 06") == 4 * 8 and output.count("good reads 1 08: 08") == 2, output
-	assert "good reads 0 00: 08" in output and "good writes 1 08: 08" in output, output
-
-
-@pytest.mark.parametrize("reads", [50000, pytest.param(1000000, marks=pytest.mark.long)])
-def test_random_reads(boot, images, work, reads):
-	image = work / "filled.img"
-	write_disk(image, 20 << 20)
-	machine = boot("all", images.own("million", f"READS={reads}"), firmware="pvh", disks=[sata(image)],
-		allowed=IDE_LINE)
-	machine.expect("million: all there", 60 + reads / 2000)
-	machine.finish()

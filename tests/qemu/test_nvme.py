@@ -1,13 +1,10 @@
-"""NVMe drives."""
+"""NVMe drives. (What every drive is asked for is in test_drives.py.)"""
 import pytest
 
-from patterns import verify_disk, write_disk
-from test_devices import passed
+from patterns import verify_disk
+from test_devices import IDE_LINE, passed
 
 FORMAT_4096 = "logical_block_size=4096,physical_block_size=4096"
-# Of the drive booted from: QEMU's IDE core raises a line that is not connected in its AHCI controller.
-IDE_LINE = ["^ahci: IRQ#"]
-THROTTLE = ("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr")
 
 
 def nvme(file, number=0, options="", **more):
@@ -77,43 +74,3 @@ def test_two_controllers(boot, disk):
 	assert "drives=3" in passed(machine, "diskcheck")
 	for image in images:
 		verify_disk(image)
-
-
-def test_errors(boot, disk, images, work):
-	"""Errors of one drive (blkdebug: beyond its first 4 KiB) reach the caller as errors; the other drives work on."""
-	rules = work / "errors"
-	rules.write_text("".join(f'[inject-error]\nevent = "{event}"\nerrno = "5"\nsector = "{sector}"\n'
-		for event in ("read_aio", "write_aio") for sector in range(8, 16)))
-	files = [disk(8) for _ in range(3)]
-	machine = boot("all", images.own("drives"), firmware="pvh", disks=[
-		nvme(files[0]), nvme(f"blkdebug:{rules}:{files[1]}", 1), nvme(files[2], 2)])
-	output = machine.finish()
-	for drive in (0, 1, 2):
-		far, done = ("-05", "+00") if drive == 1 else ("+00", "+01")
-		for op in ("read", "write"):
-			assert f"{op} near {drive}: +00" in output, output
-			assert f"{op} far {drive}: {far}" in output, output
-		assert f"classic read near {drive}: +01" in output, output
-		assert f"classic read far {drive}: {done}" in output, output
-		assert f"classic write far {drive}: {done}" in output, output
-
-
-def test_deadline(boot, disk, images):
-	"""A drive throttled to next to nothing: an error after the deadline, and a reset after which it works again."""
-	machine = boot("all", images.own("deadline"), firmware="pvh", cores=2, disks=[
-		nvme(disk(8), 0, drive="throttling.bps-total=100"), nvme(disk(8), 1)])
-	machine.expect("deadline: -6")
-	assert "time-out, reset" in machine.output
-	machine.qmp("block_set_io_throttle", device="d0", **{name: 0 for name in THROTTLE})
-	machine.expect("other drive: -0")
-	machine.expect("back: -0")
-	machine.finish()
-
-
-@pytest.mark.parametrize("reads", [50000, pytest.param(1000000, marks=pytest.mark.long)])
-def test_random_reads(boot, images, work, reads):
-	image = work / "filled.img"
-	write_disk(image, 20 << 20)
-	machine = boot("all", images.own("million", f"READS={reads}"), firmware="pvh", disks=[nvme(image)])
-	machine.expect("million: all there", 60 + reads / 2000)
-	machine.finish()

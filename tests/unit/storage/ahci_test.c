@@ -15,18 +15,18 @@ struct port {
 	enum what what;
 	uint32_t reg[PORT_BYTES / 4];
 	uint16_t identity[ID_WORDS] __attribute__((aligned(8)));
-	uint32_t sector;		// bytes
-	uint64_t base;			// sector where the memory begins
+	uint32_t sector; // bytes
+	uint64_t base;   // sector where the memory begins
 	uint8_t bytes[DISK_BYTES];
-	uint32_t waiting, failed;	// slots
-	bool asleep;			// commands wait
-	bool deaf;			// does not come back from a reset
-	bool overwritten;		// an error's status is lost, PxSERR has it
-	bool mute;			// posts no FIS
-	uint64_t bad;			// sector that can't be accessed
+	uint32_t waiting, failed; // slots
+	bool asleep;              // commands wait
+	bool deaf;                // does not come back from a reset
+	bool overwritten;         // an error's status is lost, PxSERR has it
+	bool mute;                // posts no FIS
+	uint64_t bad;             // sector that can't be accessed
 	uint64_t trimmed, trims, flushes;
 	uint32_t resets, commands, alone;
-	uint32_t order[256];		// first sectors, as they were served
+	uint32_t order[256]; // first sectors, as they were served
 };
 static struct port ports[PORTS];
 static uint32_t cap, ghc, cap2, bohc, hba_resets;
@@ -53,15 +53,7 @@ void pci_disable(struct pci_dev *dev)
 	master = false;
 }
 
-int give_info(void *out, const void *all, uint32_t bytes)
-{
-	uint32_t size = min_u64(*(uint32_t *)out, bytes);
-	memcpy((char *)out + 4, (const char *)all + 4, size - 4);
-	*(uint32_t *)out = size;
-	return E_OK;
-}
-
-static uint64_t low;		// an HBA of 32 bits: `data` is at this address, the kernel's memory at LOW_HEAP
+static uint64_t low; // an HBA of 32 bits: `data` is at this address, the kernel's memory at LOW_HEAP
 static char *heap;
 #define LOW_HEAP 0x10000000ul
 static uint64_t pages(const void *ptr, size_t len, size_t *run)
@@ -127,7 +119,7 @@ static void answer(struct port *port, uint32_t slot, bool queued, bool good)
 		*reg(port, PORT_CI) &= ~bit;
 	if (!good) {
 		port->failed |= bit;
-		port->waiting = 0;		// the disk takes no more
+		port->waiting = 0; // the disk takes no more
 		if (port->overwritten && *reg(port, PORT_SACT) & (*reg(port, PORT_SACT) - 1)) {
 			*reg(port, PORT_SERR) = bit;
 			return;
@@ -213,7 +205,7 @@ static void issue(struct port *port, uint32_t slots)
 	uint32_t running = *reg(port, PORT_CI) | *reg(port, PORT_SACT), queued = *reg(port, PORT_SACT) & slots;
 	assert_true(*reg(port, PORT_CMD) & PORT_CMD_ST);
 	assert_int_equal(*reg(port, PORT_CI) & slots, 0);
-	if (!queued) {			// one at a time, and not beside queued ones (a.1.6, a.5.5)
+	if (!queued) { // one at a time, and not beside queued ones (a.1.6, a.5.5)
 		assert_true(!running && !(slots & (slots - 1)));
 		port->alone++;
 	} else {
@@ -247,7 +239,7 @@ static void port_write(struct port *port, uint32_t offset, uint32_t value)
 			stop(port);
 		}
 		if (old & PORT_CMD_FRE && !(value & PORT_CMD_FRE))
-			assert_false(old & PORT_CMD_ST);	// a.10.3.2
+			assert_false(old & PORT_CMD_ST); // a.10.3.2
 		if (value & PORT_CMD_FRE) {
 			received(port);
 			value |= PORT_CMD_FR;
@@ -301,8 +293,12 @@ static uint64_t read_hook(struct fake_mmio *dev, uint64_t offset, uint32_t width
 		assert_true((offset - PORT_FIRST) / PORT_BYTES < PORTS);
 		return ports[(offset - PORT_FIRST) / PORT_BYTES].reg[offset % PORT_BYTES / 4];
 	}
-	return offset == HBA_CAP ? cap : offset == HBA_GHC ? ghc : offset == HBA_PI ? (1 << PORTS) - 1 :
-		offset == HBA_CAP2 ? cap2 : offset == HBA_BOHC ? bohc : 0;
+	return offset == HBA_CAP ? cap :
+		offset == HBA_GHC    ? ghc :
+		offset == HBA_PI     ? (1 << PORTS) - 1 :
+		offset == HBA_CAP2   ? cap2 :
+		offset == HBA_BOHC   ? bohc :
+							   0;
 }
 
 static void set_up(void)
@@ -412,7 +408,9 @@ static uint32_t collect(int *status, uint32_t count, uint32_t polls)
 	return got;
 }
 
-#define NONE(status, count) for (uint32_t i_ = 0; i_ < (count); i_++) (status)[i_] = 1
+#define NONE(status, count) \
+	for (uint32_t i_ = 0; i_ < (count); i_++) \
+	(status)[i_] = 1
 
 // ---- Set-up --------------------------------------------------------------------------------------------------
 
@@ -448,7 +446,7 @@ static void probes(void **state)
 	assert_int_equal(run(INGOT_READ, 3, 2, data), E_OK);
 	assert_memory_equal(data, ports[0].bytes + 3 * 512, 1024);
 	end();
-	set_up();	// nothing there, and soon known
+	set_up(); // nothing there, and soon known
 	uint64_t before = fake_now_ns;
 	start();
 	assert_true(fake_now_ns - before < 100000000);
@@ -477,11 +475,11 @@ static void unusable(void **state)
 	assert_true(fake_logged("no reset"));
 	assert_false(master);
 	set_up();
-	plug(0, 512, true)->identity[ID_COMMANDS] = 0;		// no 48-bit addresses
+	plug(0, 512, true)->identity[ID_COMMANDS] = 0; // no 48-bit addresses
 	plug(1, 512, true)->deaf = true;
 	plug(2, 2048, true);
 	plug(3, 512, true);
-	pci.bar[AHCI_BAR].bytes = PORT_FIRST + 4 * PORT_BYTES;	// ports 4 and 5 are said to be there
+	pci.bar[AHCI_BAR].bytes = PORT_FIRST + 4 * PORT_BYTES; // ports 4 and 5 are said to be there
 	plug(4, 512, true);
 	fake_tick_ns = 1000000;
 	start();
@@ -531,7 +529,7 @@ static void reads_and_writes(void **state)
 		assert_int_equal(run(INGOT_READ, port->base + DISK_BYTES / sector - 1, 1, data), E_OK);
 		assert_int_equal(run(INGOT_READ, port->base + DISK_BYTES / sector, 1, data), E_RANGE);
 		assert_int_equal(submit(INGOT_READ, port->base, 1, data + 1, 0), E_INVAL);
-		assert_int_equal(run(INGOT_READ, port->base, 16, data + 1), E_OK);	// the class moves it
+		assert_int_equal(run(INGOT_READ, port->base, 16, data + 1), E_OK); // the class moves it
 		assert_memory_equal(data + 1, port->bytes, 16 * sector);
 		end();
 	}
@@ -541,13 +539,13 @@ static void scatter(void **state)
 {
 	struct port *port = one(true);
 	fake_mem_phys = pages;
-	assert_int_equal(submit(INGOT_READ, 0, 64, data, 0), E_OK);		// 8 pages
+	assert_int_equal(submit(INGOT_READ, 0, 64, data, 0), E_OK); // 8 pages
 	int status[1] = { 1 };
 	assert_int_equal(collect(status, 1, 2), 1);
 	assert_int_equal(status[0], E_OK);
 	assert_memory_equal(data, port->bytes, 64 * 512);
-	assert_int_equal(submit(INGOT_READ, 0, 64, data + 2, 0), E_INVAL);	// 9
-	assert_int_equal(run(INGOT_READ, 0, 1024, data + 2), E_OK);		// the class cuts it
+	assert_int_equal(submit(INGOT_READ, 0, 64, data + 2, 0), E_INVAL); // 9
+	assert_int_equal(run(INGOT_READ, 0, 1024, data + 2), E_OK);        // the class cuts it
 	assert_memory_equal(data + 2, port->bytes, 1024 * 512);
 	end();
 	// An HBA of 32 bits, and data that it can't reach.
@@ -578,7 +576,7 @@ static void queue_full(void **state)
 		window.writes = 0;
 		assert_int_equal(submit(INGOT_READ, 0, 1, data, 99), E_AGAIN);
 		assert_int_equal(submit(INGOT_READ, 0, 1, data, 99), E_AGAIN);
-		assert_int_equal(window.writes, 2);		// one doorbell, of two registers
+		assert_int_equal(window.writes, 2); // one doorbell, of two registers
 		assert_int_equal(port->waiting, ~0u);
 		assert_int_equal(collect(status, 32, 5), 0);
 		wake(port, 0xF0F0A5A5);
@@ -590,7 +588,7 @@ static void queue_full(void **state)
 			assert_int_equal(status[i], E_OK);
 		assert_memory_equal(data, port->bytes + round * 512, 32 * 4096);
 	}
-	assert_in_range(window.reads, 2 * 40, 2 * 40 + 12);	// and now and then one without need
+	assert_in_range(window.reads, 2 * 40, 2 * 40 + 12); // and now and then one without need
 	assert_int_equal(port->alone, 0);
 	end();
 }
@@ -658,10 +656,10 @@ static void flush_waits_for_the_queue(void **state)
 	submit(INGOT_WRITE, 0, 1, data, 0);
 	submit(INGOT_WRITE, 8, 1, data, 1);
 	assert_int_equal(collect(status, 5, 1), 0);
-	assert_int_equal(submit(INGOT_FLUSH, 77, 99, NULL, 2), E_OK);	// block and count mean nothing
+	assert_int_equal(submit(INGOT_FLUSH, 77, 99, NULL, 2), E_OK); // block and count mean nothing
 	submit(INGOT_WRITE, 16, 1, data, 3);
 	assert_int_equal(collect(status, 5, 3), 0);
-	assert_int_equal(port->waiting, 3);		// neither the flush nor what came behind it
+	assert_int_equal(port->waiting, 3); // neither the flush nor what came behind it
 	wake(port, 1);
 	assert_int_equal(collect(status, 5, 3), 1);
 	assert_int_equal(port->waiting, 2);
@@ -712,10 +710,10 @@ static void error_of_one(void **state)
 			for (uint32_t i = 0; i < 32; i++)
 				assert_int_equal(submit(kind & 1 ? INGOT_READ : INGOT_WRITE, i * 8, 8, data + i * 4096, i), E_OK);
 			if (kind & 4) {
-				submit(INGOT_READ, 0, 1, data, 99);	// refused, but all go
+				submit(INGOT_READ, 0, 1, data, 99); // refused, but all go
 				port->asleep = false;
 				wake(port, kind & 8 ? ~(1u << 13) : 0xFFFF0000);
-				wake(port, kind & 1 ? 1u << 13 : ~0u);	// the error stops the rest
+				wake(port, kind & 1 ? 1u << 13 : ~0u); // the error stops the rest
 			}
 			assert_int_equal(collect(status, 32, 20000), 32);
 			for (uint32_t i = 0; i < 32; i++)
@@ -765,7 +763,7 @@ static void time_out(void **state)
 		uint64_t before = fake_now_ns;
 		fake_tick_ns = 10000000;
 		port->asleep = true;
-		if (kind & 2) {		// through the class
+		if (kind & 2) { // through the class
 			assert_int_equal(run(INGOT_READ, 0, 8, data), E_TIMEOUT);
 		} else {
 			NONE(status, 8);
@@ -855,7 +853,7 @@ static void max_of_poll(void **state)
 	wake_all(port);
 	assert_int_equal(blk_poll(0, 0, done, 0), 0);
 	assert_int_equal(blk_poll(0, 0, done, 2), 2);
-	assert_int_equal(submit(INGOT_READ, 5, 1, data, 5), E_OK);	// the third is kept
+	assert_int_equal(submit(INGOT_READ, 5, 1, data, 5), E_OK); // the third is kept
 	assert_int_equal(blk_poll(0, 0, done, 2), 1);
 	assert_int_equal(done[0].tag, 2);
 	wake_all(port);
@@ -867,11 +865,25 @@ static void max_of_poll(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FAKE_TEST(probes), FAKE_TEST(firmware_hands_over), FAKE_TEST(unusable), FAKE_TEST(allocations_refused),
-		FAKE_TEST(reads_and_writes), FAKE_TEST(scatter), FAKE_TEST(queue_full), FAKE_TEST(few_slots),
-		FAKE_TEST(one_at_a_time), FAKE_TEST(flush_waits_for_the_queue), FAKE_TEST(discards), FAKE_TEST(error_of_one),
-		FAKE_TEST(lost_fis), FAKE_TEST(fatal_without_fis), FAKE_TEST(time_out), FAKE_TEST(never_comes_back),
-		FAKE_TEST(nonsense), FAKE_TEST(remove_in_flight), FAKE_TEST(max_of_poll),
+		FAKE_TEST(probes),
+		FAKE_TEST(firmware_hands_over),
+		FAKE_TEST(unusable),
+		FAKE_TEST(allocations_refused),
+		FAKE_TEST(reads_and_writes),
+		FAKE_TEST(scatter),
+		FAKE_TEST(queue_full),
+		FAKE_TEST(few_slots),
+		FAKE_TEST(one_at_a_time),
+		FAKE_TEST(flush_waits_for_the_queue),
+		FAKE_TEST(discards),
+		FAKE_TEST(error_of_one),
+		FAKE_TEST(lost_fis),
+		FAKE_TEST(fatal_without_fis),
+		FAKE_TEST(time_out),
+		FAKE_TEST(never_comes_back),
+		FAKE_TEST(nonsense),
+		FAKE_TEST(remove_in_flight),
+		FAKE_TEST(max_of_poll),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,8 +12,8 @@
 
 struct far_queue {
 	uint64_t sq, cq;
-	uint32_t sq_size, cq_size;	// 0: doesn't exist
-	uint32_t head, tail, posted, consumed;	// indices; posted runs freely
+	uint32_t sq_size, cq_size;             // 0: doesn't exist
+	uint32_t head, tail, posted, consumed; // indices; posted runs freely
 	uint32_t bells, head_bells;
 };
 
@@ -30,11 +30,11 @@ struct far {
 	uint32_t nsid[NAMESPACES + 1], shift[NAMESPACES], metadata[NAMESPACES], protected[NAMESPACES];
 	uint8_t drive[NAMESPACES][DRIVE_BYTES];
 	bool stuck_off, stuck_on, fatal, asleep, master;
-	uint32_t refuse, mute;		// admin opcode + 1 that fails, that is never answered
-	uint32_t status;		// of I/O commands
-	uint32_t shuffle;		// they complete in another order
+	uint32_t refuse, mute; // admin opcode + 1 that fails, that is never answered
+	uint32_t status;       // of I/O commands
+	uint32_t shuffle;      // they complete in another order
 	uint32_t commands, prps, flushes, resets;
-	uint64_t bad_list;		// the list of namespaces can't be had
+	uint64_t bad_list; // the list of namespaces can't be had
 };
 
 static struct far *fars;
@@ -58,15 +58,6 @@ void pci_disable(struct pci_dev *pci)
 	container_of(pci, struct far, pci)->master = false;
 }
 
-// As core/native.c has it.
-int give_info(void *out, const void *all, uint32_t bytes)
-{
-	uint32_t size = min_u64(*(uint32_t *)out, bytes);
-	memcpy((char *)out + 4, (const char *)all + 4, size - 4);
-	*(uint32_t *)out = size;
-	return E_OK;
-}
-
 static uint32_t page_bytes(const struct far *far)
 {
 	return 4096 << (far->cc >> 7 & 15);
@@ -81,7 +72,7 @@ static void complete(struct far *far, uint32_t index, uint32_t id, uint32_t stat
 	uint32_t phase = !(q->posted / q->cq_size & 1);
 	if (far->shadow && index)
 		q->consumed = ((uint32_t *)far->shadow)[2 * index + 1];
-	assert_int_not_equal((q->posted + 1) % q->cq_size, q->consumed);	// never overfull
+	assert_int_not_equal((q->posted + 1) % q->cq_size, q->consumed); // never overfull
 	q->posted++;
 	*cqe = (struct nvme_cqe){ result, 0, q->head | index << 16, id | phase << 16 | status << 17 };
 }
@@ -97,7 +88,7 @@ static void transfer(struct far *far, const struct nvme_sqe *sqe, uint8_t *to, u
 	if (bytes > run + page) {
 		list = (const uint64_t *)sqe->prp[1];
 		assert_int_equal(sqe->prp[1] & 7, 0);
-		assert_true((uint64_t)list % page + (bytes - run + page - 1) / page * 8 <= page);	// else it chains
+		assert_true((uint64_t)list % page + (bytes - run + page - 1) / page * 8 <= page); // else it chains
 	} else if (bytes <= run) {
 		assert_int_equal(sqe->prp[1], 0);
 	}
@@ -195,11 +186,11 @@ static uint32_t create(struct far *far, const struct nvme_sqe *sqe, bool cq)
 	assert_true(size >= 2 && size <= (far->cap & 0xFFFF) + 1);
 	assert_int_equal(sqe->prp[0] % page_bytes(far), 0);
 	if (cq) {
-		assert_int_equal(flags, 1);	// contiguous, no interrupts
+		assert_int_equal(flags, 1); // contiguous, no interrupts
 		assert_int_equal(q->cq_size, 0);
 		*q = (struct far_queue){ .cq = sqe->prp[0], .cq_size = size };
 		for (uint32_t i = 0; i < size; i++)
-			assert_int_equal(((struct nvme_cqe *)q->cq)[i].end, 0);	// no phase tag
+			assert_int_equal(((struct nvme_cqe *)q->cq)[i].end, 0); // no phase tag
 	} else {
 		assert_int_equal(flags, 1 | id << 16);
 		assert_true(q->cq_size && !q->sq_size);
@@ -398,7 +389,7 @@ static void probes(void **state)
 	far->mdts = 3;
 	far->protected[0] = 1;
 	far->shift[0] = 12;
-	far->cc = far->csts = 1;		// firmware has left it on
+	far->cc = far->csts = 1; // firmware has left it on
 	assert_int_equal(probe(far), E_OK);
 	assert_int_equal(far->resets, 1);
 	now = info(0);
@@ -421,7 +412,7 @@ static void namespaces(void **state)
 	assert_int_equal(probe(far), E_OK);
 	assert_int_equal(blk_count(), 2);
 	assert_true(fake_logged("namespace 3 left alone") && fake_logged("namespace 77 left alone"));
-	assert_int_equal(info(0).queues, 2);	// 8 for four namespaces
+	assert_int_equal(info(0).queues, 2); // 8 for four namespaces
 	assert_int_equal(info(0).block_bytes, 4096);
 	assert_int_equal(info(1).block_bytes, 512);
 	assert_int_equal(run(1, INGOT_READ, 5, 1, data), E_OK);
@@ -452,8 +443,8 @@ static void wide_doorbells_and_pages(void **state)
 {
 	(void)state;
 	struct far *far = plug(fars);
-	far->cap |= 2ull << 32 | 2ull << 48;	// 16 bytes; 16 KiB
-	far->oacs = NVME_OACS_DOORBELL_BUFFER;	// not with these
+	far->cap |= 2ull << 32 | 2ull << 48;   // 16 bytes; 16 KiB
+	far->oacs = NVME_OACS_DOORBELL_BUFFER; // not with these
 	far->mdts = 2;
 	far->queue[0].sq_size = 0;
 	assert_int_equal(probe(far), E_OK);
@@ -461,22 +452,22 @@ static void wide_doorbells_and_pages(void **state)
 	assert_int_equal(info(0).max_blocks, 128);
 	assert_int_equal(run(0, INGOT_READ, 7, 256, data + 12), E_OK);
 	assert_memory_equal(data + 12, far->drive[0] + 7 * 512, 256 * 512);
-	fake_mem_pages = true;			// a page of the device that is not contiguous here
+	fake_mem_pages = true; // a page of the device that is not contiguous here
 	assert_int_equal(submit(0, INGOT_READ, 0, 16, data, 0), E_INVAL);
 	assert_int_equal(submit(0, INGOT_READ, 0, 8, data + 8192, 0), E_OK);
 	end(far);
 	far = plug(fars);
-	far->cap |= 5ull << 48;			// 128 KiB
+	far->cap |= 5ull << 48; // 128 KiB
 	assert_int_equal(probe(far), E_NOTSUP);
 	far = plug(fars);
-	far->cap = ~0ull;			// gone
+	far->cap = ~0ull; // gone
 	assert_int_equal(probe(far), E_NOTSUP);
 	far = plug(fars);
 	far->cap &= ~0xFFFFull;
 	assert_int_equal(probe(far), E_NOTSUP);
 	assert_true(fake_logged("capabilities"));
 	far = plug(fars);
-	far->pci.bar[0].bytes = 0x1020;		// doorbells of three queues more
+	far->pci.bar[0].bytes = 0x1020; // doorbells of three queues more
 	fake_cores = 8;
 	assert_int_equal(probe(far), E_OK);
 	assert_int_equal(info(0).queues, 3);
@@ -495,7 +486,7 @@ static void probe_fails_cleanly(void **state)
 		far = plug(fars);
 		fake_alloc_fail_at = fake_alloc_count + i;
 		int rc = probe(far);
-		assert_true(rc == E_OK ? info(0).queues == 1 : rc == E_NOMEM);	// one queue will do
+		assert_true(rc == E_OK ? info(0).queues == 1 : rc == E_NOMEM); // one queue will do
 		if (rc == E_OK)
 			end(far);
 		assert_int_equal(fake_alloc_live, 0);
@@ -512,7 +503,7 @@ static void probe_fails_cleanly(void **state)
 		assert_int_equal(fake_alloc_live, 0);
 	}
 	far = plug(fars);
-	far->stuck_off = true;	// a reset that never completes
+	far->stuck_off = true; // a reset that never completes
 	far->csts = far->cc = 1;
 	assert_int_equal(probe(far), E_TIMEOUT);
 	assert_true(fake_logged("not ready"));
@@ -523,7 +514,7 @@ static void probe_fails_cleanly(void **state)
 	far->fatal = true;
 	uint64_t before = fake_now_ns;
 	assert_int_equal(probe(far), E_TIMEOUT);
-	assert_true(fake_now_ns - before < 100000000);	// at once
+	assert_true(fake_now_ns - before < 100000000); // at once
 	assert_false(far->master);
 	fake_map_refuse = true;
 	assert_int_equal(probe(plug(fars)), E_INVAL);
@@ -631,8 +622,8 @@ static void deep(bool shadow)
 			}
 			got += more;
 		}
-		assert_int_equal(q->bells, bells + 1);		// one doorbell
-		assert_int_equal(far->regs.reads, reads);	// and nothing read
+		assert_int_equal(q->bells, bells + 1);    // one doorbell
+		assert_int_equal(far->regs.reads, reads); // and nothing read
 		for (uint32_t i = 0; i < burst; i++)
 			assert_memory_equal(data + i * 1024, far->drive[0] + (round + i * 3) % 2000 * 512, 1024);
 		total += burst;
@@ -643,8 +634,8 @@ static void deep(bool shadow)
 	for (uint32_t i = 0; i < depth; i++)
 		assert_int_equal(submit(0, INGOT_READ, i, 1, data, i), E_OK);
 	assert_int_equal(submit(0, INGOT_READ, 0, 1, data, 0), E_AGAIN);
-	assert_int_equal((q->tail - q->head) % q->sq_size, depth);	// has been told
-	end(far);	// with work in flight
+	assert_int_equal((q->tail - q->head) % q->sq_size, depth); // has been told
+	end(far);                                                  // with work in flight
 }
 
 static void deep_bells(void **state)
@@ -672,7 +663,7 @@ static void shadow_saves_bells(void **state)
 	assert_int_equal(submit(0, INGOT_READ, 0, 1, data, 0), E_OK);
 	assert_int_equal(blk_poll(0, 0, &done, 1), 0);
 	assert_int_equal(q->bells, 1);
-	((uint32_t *)far->events)[2] = 40;	// it will look by itself until then
+	((uint32_t *)far->events)[2] = 40; // it will look by itself until then
 	for (uint32_t i = 2; i < 30; i++) {
 		assert_int_equal(submit(0, INGOT_READ, 0, 1, data, 0), E_OK);
 		assert_int_equal(blk_poll(0, 0, &done, 1), 0);
@@ -708,18 +699,18 @@ static void hostile_completions(void **state)
 		assert_int_equal(submit(0, INGOT_READ, i, 1, data, i), E_OK);
 	assert_int_equal(blk_poll(0, 0, done, 8), 0);
 	uint32_t id = ((struct nvme_sqe *)q->sq)[1].head >> 16 & 0xFFFF;
-	complete(far, 1, 0xFFFF, 0, 0);		// never had them
+	complete(far, 1, 0xFFFF, 0, 0); // never had them
 	complete(far, 1, 63, 0, 0);
 	complete(far, 1, id, 0, 0);
-	complete(far, 1, id, 0, 0);		// a second time
+	complete(far, 1, id, 0, 0); // a second time
 	assert_int_equal(blk_poll(0, 0, done, 8), 1);
 	assert_int_equal(done[0].tag, 1);
 	assert_int_equal(blk_poll(0, 0, done, 8), 0);
 	far->asleep = false;
-	work(far, 1);				// all three again
+	work(far, 1); // all three again
 	assert_int_equal(blk_poll(0, 0, done, 8), 2);
 	assert_int_equal(done[0].tag + done[1].tag, 2);
-	for (uint32_t i = 0; i < 128; i++)	// noise of every phase
+	for (uint32_t i = 0; i < 128; i++) // noise of every phase
 		((struct nvme_cqe *)q->cq)[i].end = i * 0x12345;
 	for (uint32_t i = 0; i < 50; i++)
 		assert_int_equal(blk_poll(0, 0, done, 8), 0);
@@ -767,10 +758,10 @@ static void time_out(void **state)
 		assert_true(fake_logged("0000:00:04.0: time-out, reset\n"));
 		assert_int_equal(far->resets, 1);
 		far->asleep = false;
-		assert_int_equal(run(0, INGOT_READ, 9, 1, data), E_OK);		// it is back
+		assert_int_equal(run(0, INGOT_READ, 9, 1, data), E_OK); // it is back
 		assert_memory_equal(data, far->drive[0] + 9 * 512, 512);
-		assert_int_equal(run(1, INGOT_READ, 9, 1, data), E_OK);		// so is the other drive
-		assert_int_equal(submit(1, INGOT_READ, 0, 1, data, 40), E_AGAIN);	// the owner has to take these first
+		assert_int_equal(run(1, INGOT_READ, 9, 1, data), E_OK);           // so is the other drive
+		assert_int_equal(submit(1, INGOT_READ, 0, 1, data, 40), E_AGAIN); // the owner has to take these first
 		assert_int_equal(blk_poll(0, 1, done, 30), 30);
 		for (uint32_t i = 0; i < 30; i++)
 			assert_int_equal(done[i].status, E_TIMEOUT);
@@ -793,11 +784,11 @@ static void dead(void **state)
 	assert_false(far->master);
 	uint64_t before = fake_now_ns;
 	assert_int_equal(run(0, INGOT_READ, 0, 1, data), E_IO);
-	assert_true(fake_now_ns - before < 1000000);	// at once
+	assert_true(fake_now_ns - before < 1000000); // at once
 	end(far);
 	far = start();
 	far->asleep = true;
-	far->mute = NVME_CREATE_SQ + 1;		// back, but without a queue
+	far->mute = NVME_CREATE_SQ + 1; // back, but without a queue
 	assert_int_equal(run(0, INGOT_READ, 0, 1, data), E_TIMEOUT);
 	assert_int_equal(submit(0, INGOT_READ, 0, 1, data, 0), E_IO);
 	end(far);
@@ -806,10 +797,22 @@ static void dead(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FAKE_TEST(probes), FAKE_TEST(namespaces), FAKE_TEST(wide_doorbells_and_pages), FAKE_TEST(probe_fails_cleanly),
-		FAKE_TEST(two_controllers), FAKE_TEST(checks), FAKE_TEST(operations), FAKE_TEST(every_shape),
-		FAKE_TEST(deep_bells), FAKE_TEST(deep_shadow), FAKE_TEST(shadow_saves_bells), FAKE_TEST(errors),
-		FAKE_TEST(hostile_completions), FAKE_TEST(unmapped_memory), FAKE_TEST(time_out), FAKE_TEST(dead),
+		FAKE_TEST(probes),
+		FAKE_TEST(namespaces),
+		FAKE_TEST(wide_doorbells_and_pages),
+		FAKE_TEST(probe_fails_cleanly),
+		FAKE_TEST(two_controllers),
+		FAKE_TEST(checks),
+		FAKE_TEST(operations),
+		FAKE_TEST(every_shape),
+		FAKE_TEST(deep_bells),
+		FAKE_TEST(deep_shadow),
+		FAKE_TEST(shadow_saves_bells),
+		FAKE_TEST(errors),
+		FAKE_TEST(hostile_completions),
+		FAKE_TEST(unmapped_memory),
+		FAKE_TEST(time_out),
+		FAKE_TEST(dead),
 	};
 	fars = calloc(2, sizeof(*fars));
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);

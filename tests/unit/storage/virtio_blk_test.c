@@ -12,10 +12,10 @@
 static const struct driver *drv;
 static struct far *far;
 static uint8_t drive[DRIVE_BYTES], data[DRIVE_BYTES] __attribute__((aligned(4096)));
-static uint8_t answer;		// status of every request, 0xFF: writes none
+static uint8_t answer; // status of every request, 0xFF: writes none
 static uint32_t requests, last_type, pieces, flushed, discarded;
-static bool asleep;		// nothing is done at notifications
-static uint32_t shuffle;	// completions come in another order
+static bool asleep;      // nothing is done at notifications
+static uint32_t shuffle; // completions come in another order
 
 // Does one request; returns its number.
 static uint32_t serve(struct far_queue *q)
@@ -76,10 +76,10 @@ static void plug(uint64_t features, uint32_t block)
 	far->on_notify = work;
 	far->vdev.id.driver = drv;
 	*(uint64_t *)far->config = DRIVE_BYTES / 512;
-	*(uint32_t *)(far->config + 8) = 0x10000;	// SIZE_MAX
-	*(uint32_t *)(far->config + 12) = 4;		// SEG_MAX
+	*(uint32_t *)(far->config + 8) = 0x10000; // SIZE_MAX
+	*(uint32_t *)(far->config + 12) = 4;      // SEG_MAX
 	*(uint32_t *)(far->config + 20) = block;
-	*(uint16_t *)(far->config + 34) = 4;		// queues
+	*(uint16_t *)(far->config + 34) = 4; // queues
 	answer = 0;
 	asleep = false;
 	shuffle = requests = flushed = discarded = 0;
@@ -130,7 +130,7 @@ static void probes(void **state)
 	assert_int_equal(blk_info(1, &now), E_NODEV);
 	end();
 	assert_int_equal(blk_count(), 0);
-	start(BIT(5), 0);	// read-only, plain
+	start(BIT(5), 0); // read-only, plain
 	now = info();
 	assert_int_equal(now.block_bytes, 512);
 	assert_int_equal(now.depth, 16);
@@ -150,7 +150,7 @@ static void odd_configurations(void **state)
 		end();
 	}
 	plug(FULL, 512);
-	memset(far->config + 8, 0, 8);	// no bytes, no segments
+	memset(far->config + 8, 0, 8); // no bytes, no segments
 	*(uint16_t *)(far->config + 34) = 0;
 	assert_int_equal(drv->probe(&far->vdev.id, drv->ids), E_OK);
 	assert_int_equal(info().max_blocks, 1);
@@ -243,7 +243,7 @@ static void deep(uint64_t features, uint32_t depth)
 			}
 			got += more;
 		}
-		assert_int_equal(q->notified, bells + 1);	// one doorbell
+		assert_int_equal(q->notified, bells + 1); // one doorbell
 		for (uint32_t i = 0; i < burst; i++)
 			assert_memory_equal(data + i * 1024, drive + (round + i * 3) % 8000 * 512, 1024);
 		assert_int_equal(blk_poll(0, 0, done, 200), 0);
@@ -252,8 +252,8 @@ static void deep(uint64_t features, uint32_t depth)
 	for (uint32_t i = 0; i < depth; i++)
 		assert_int_equal(submit(0, INGOT_READ, i, 1, data, i), E_OK);
 	assert_int_equal(submit(0, INGOT_READ, 0, 1, data, 0), E_AGAIN);
-	assert_int_equal(far_waiting(q), depth);	// has been told
-	end();	// with work in flight
+	assert_int_equal(far_waiting(q), depth); // has been told
+	end();                                   // with work in flight
 }
 
 static void deep_indirect(void **state)
@@ -276,7 +276,7 @@ static void operations(void **state)
 	assert_int_equal(blk_run(0, &req), E_OK);
 	assert_int_equal(flushed, 1);
 	assert_int_equal(pieces, 0);
-	req = (struct ingot_blk_req){ .op = INGOT_DISCARD, .block = 3, .count = 600 };	// more than max_blocks
+	req = (struct ingot_blk_req){ .op = INGOT_DISCARD, .block = 3, .count = 600 }; // more than max_blocks
 	assert_int_equal(blk_run(0, &req), E_OK);
 	assert_int_equal(discarded, 1);
 	assert_int_equal(drive[3 * 4096], 0);
@@ -330,7 +330,7 @@ static void hostile_completions(void **state)
 	q->given--;
 	far_give(q, 0xFFFFFFFF, 1);
 	assert_int_equal(blk_poll(0, 0, done, 8), 0);
-	FAR_USED(q)[1] = q->given + 100;	// more than there are
+	FAR_USED(q)[1] = q->given + 100; // more than there are
 	assert_int_equal(blk_poll(0, 0, done, 8), 0);
 	q->given--;
 	far_give(q, second, 1);
@@ -349,11 +349,11 @@ static void sectors(void **state)
 		for (uint32_t pages = 0; pages < 2; pages++) {
 			start(FULL, sizes[i]);
 			fake_mem_pages = pages;
-			assert_int_equal(blk_classic_nvs(INGOT_READ, 0, 1024, data, 0), 1024);	// all of it
+			assert_int_equal(blk_classic_nvs(INGOT_READ, 0, 1024, data, 0), 1024); // all of it
 			assert_memory_equal(data, drive, DRIVE_BYTES);
-			assert_int_equal(requests, pages ? 1024 / 4 : 1024 / 64);	// as many pieces as fit
+			assert_int_equal(requests, pages ? 1024 / 4 : 1024 / 64); // as many pieces as fit
 			memset(data, 0x77, 20 * 4096);
-			assert_int_equal(blk_classic_nvs(INGOT_WRITE, 1004, 20, data + 3, 0), 20);	// any address
+			assert_int_equal(blk_classic_nvs(INGOT_WRITE, 1004, 20, data + 3, 0), 20); // any address
 			assert_int_equal(drive[1004 * 4096], 0x77);
 			assert_int_equal(drive[1024 * 4096 - 1], data[3 + 20 * 4096 - 1]);
 			requests = 0;
@@ -368,7 +368,7 @@ static void sectors(void **state)
 		}
 	}
 	plug(FULL, 512);
-	*(uint64_t *)far->config = 8 * 5 + 7;	// the last seven blocks make no sector
+	*(uint64_t *)far->config = 8 * 5 + 7; // the last seven blocks make no sector
 	assert_int_equal(drv->probe(&far->vdev.id, drv->ids), E_OK);
 	assert_int_equal(blk_classic_nvs(INGOT_READ, 0, 5, data, 0), 5);
 	assert_int_equal(blk_classic_nvs(INGOT_READ, 5, 1, data, 0), 0);
@@ -401,12 +401,32 @@ static void device_that_hangs(void **state)
 	asleep = true;
 	assert_int_equal(submit(1, INGOT_READ, 0, 1, data, 55), E_OK);
 	assert_int_equal(blk_run(0, &req), E_TIMEOUT);
-	assert_int_equal(far->status, 0);	// all memory is ours again
+	assert_int_equal(far->status, 0);            // all memory is ours again
+	assert_int_equal(blk_run(0, &req), E_AGAIN); // but for what the other core hasn't taken back
+	assert_int_equal(submit(1, INGOT_READ, 0, 1, data, 56), E_AGAIN);
 	assert_int_equal(blk_poll(0, 1, done, 8), 1);
 	assert_int_equal(done[0].tag, 55);
 	assert_int_equal(done[0].status, E_TIMEOUT);
-	assert_int_equal(blk_run(0, &req), E_IO);
+	assert_int_equal(submit(1, INGOT_READ, 0, 1, data, 56), E_AGAIN);
+	assert_int_equal(far->status, 0);
+	assert_int_equal(blk_run(0, &req), E_TIMEOUT); // started anew, and still hanging
+	uint32_t live = fake_alloc_live;
+	asleep = false;
+	for (uint32_t i = 0; i < 300; i++) {
+		req.block = i;
+		assert_int_equal(blk_run(0, &req), E_OK);
+		assert_memory_equal(data, drive + i * 512, 512);
+		assert_int_equal(submit(1, INGOT_READ, i, 1, data, i), E_OK);
+		assert_int_equal(blk_poll(0, 1, done, 8), 1);
+		assert_true(done[0].tag == i && done[0].status == E_OK);
+	}
+	assert_int_equal(fake_alloc_live, live);
+	asleep = true;
+	assert_int_equal(blk_run(0, &req), E_TIMEOUT);
+	far->stuck = true; // it doesn't come back
+	assert_int_equal(blk_run(0, &req), E_TIMEOUT);
 	assert_int_equal(blk_classic_nvs(INGOT_READ, 0, 8, data, 0), 0);
+	far->stuck = false;
 	end();
 }
 
@@ -475,10 +495,19 @@ static void aligned_only(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FAKE_TEST(probes), FAKE_TEST(odd_configurations), FAKE_TEST(probe_fails_cleanly), FAKE_TEST(checks),
-		FAKE_TEST(deep_indirect), FAKE_TEST(deep_direct), FAKE_TEST(operations), FAKE_TEST(errors),
-		FAKE_TEST(hostile_completions), FAKE_TEST(sectors), FAKE_TEST(memory_that_is_not_there),
-		FAKE_TEST(device_that_hangs), FAKE_TEST(aligned_only),
+		FAKE_TEST(probes),
+		FAKE_TEST(odd_configurations),
+		FAKE_TEST(probe_fails_cleanly),
+		FAKE_TEST(checks),
+		FAKE_TEST(deep_indirect),
+		FAKE_TEST(deep_direct),
+		FAKE_TEST(operations),
+		FAKE_TEST(errors),
+		FAKE_TEST(hostile_completions),
+		FAKE_TEST(sectors),
+		FAKE_TEST(memory_that_is_not_there),
+		FAKE_TEST(device_that_hangs),
+		FAKE_TEST(aligned_only),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
