@@ -12,44 +12,55 @@
 
 // Dwords of the header (s.6.1, b.3.2)
 enum {
-	HEAD_ID, HEAD_COMMAND, HEAD_CLASS, HEAD_TYPE, HEAD_BAR,
-	HEAD_BUSES = 6, HEAD_WINDOW = 8, HEAD_PREFETCH, HEAD_PREFETCH_BASE, HEAD_PREFETCH_LIMIT,
-	HEAD_SUBSYSTEM = 11, HEAD_CAPABILITY = 13, HEAD_LINE = 15, HEAD_DWORDS
+	HEAD_ID,
+	HEAD_COMMAND,
+	HEAD_CLASS,
+	HEAD_TYPE,
+	HEAD_BAR,
+	HEAD_BUSES = 6,
+	HEAD_WINDOW = 8,
+	HEAD_PREFETCH,
+	HEAD_PREFETCH_BASE,
+	HEAD_PREFETCH_LIMIT,
+	HEAD_SUBSYSTEM = 11,
+	HEAD_CAPABILITY = 13,
+	HEAD_LINE = 15,
+	HEAD_DWORDS
 };
 #define PCI_COMMAND 0x04
 #define PCI_BAR 0x10
 
-#define COMMAND_IO 0x001	// s.6.2.2
+#define COMMAND_IO 0x001 // s.6.2.2
 #define COMMAND_MEMORY 0x002
 #define COMMAND_MASTER 0x004
 #define COMMAND_INTX_OFF 0x400
-#define STATUS_CAPABILITIES 0x100000	// s.6.2.3
-#define TYPE_BRIDGE 0x010000	// s.6.2.1
+#define STATUS_CAPABILITIES 0x100000 // s.6.2.3
+#define TYPE_BRIDGE 0x010000         // s.6.2.1
 #define TYPE_MASK 0x7F0000
 #define TYPE_MULTIFUNCTION 0x800000
-#define CLASS_HOST_BRIDGE 0x0600	// s.D
+#define CLASS_HOST_BRIDGE 0x0600 // s.D
 
-#define CAP_MSI 0x05		// s.H
+#define CAP_MSI 0x05 // s.H
 #define CAP_PCIE 0x10
 #define CAP_MSIX 0x11
-#define MSI_CONTROL 2		// s.6.8.1
+#define MSI_CONTROL 2 // s.6.8.1
 #define MSI_CONTROL_ENABLE 1
 #define MSI_CONTROL_WIDE 0x80
-#define MSIX_CONTROL_ENABLE 0x8000	// s.6.8.2
+#define MSIX_CONTROL_ENABLE 0x8000 // s.6.8.2
 #define MSIX_CONTROL_SIZE 0x7FF
 #define MSIX_TABLE 4
-#define PCIE_FLAGS 2		// e.7.5.3.2
+#define PCIE_FLAGS 2 // e.7.5.3.2
 #define PCIE_ROOT_PORT 4
 #define PCIE_DOWNSTREAM_PORT 6
 
-#define PORT_ADDRESS 0xCF8	// s.3.2.2.3.2
+#define PORT_ADDRESS 0xCF8 // s.3.2.2.3.2
 #define PORT_DATA 0xCFC
 #define NOTHING 0xFFFFFFFF
-#define WRITE 1			// pci_dword: beside the offset
+#define WRITE 1 // pci_dword: beside the offset
 
 // A row of MCFG (f.4.1.2), behind the header and 8 reserved bytes.
 struct mcfg_row {
-	uint64_t base;		// of bus 0, whatever `first` says
+	uint64_t base; // of bus 0, whatever `first` says
 	uint16_t segment;
 	uint8_t first, last;
 	uint32_t reserved;
@@ -60,7 +71,7 @@ _Static_assert(sizeof(struct mcfg_row) == 16, "MCFG");
 // Configuration space in memory, up to the one whose base is 0.  None: the ports are used.
 static struct region {
 	uint64_t base;
-	uint32_t first, last;	// addresses as in struct device
+	uint32_t first, last; // addresses as in struct device
 } regions[8 + 1];
 static struct lock port_lock;
 
@@ -166,7 +177,7 @@ void pci_disable(struct pci_dev *pci)
 // ---- Interrupts ----------------------------------------------------------------------------------------------
 
 #define LINES 32
-static struct pci_dev *intx_users[LINES];	// of each line, linked by `sharer`
+static struct pci_dev *intx_users[LINES]; // of each line, linked by `sharer`
 
 static void intx_interrupt(void *users)
 {
@@ -219,7 +230,7 @@ static volatile uint32_t *msix_entry(struct pci_dev *pci, uint32_t index)
 	uint32_t table = pci_dword(pci->dev.address, pci->msix + MSIX_TABLE, 0), n = table & 7;
 	volatile uint8_t *bar = pci_map_bar(pci, n);
 	if (index > (pci_dword(pci->dev.address, pci->msix, 0) >> 16 & MSIX_CONTROL_SIZE) || !bar ||
-	    table - n + 16ul * index + 16 > pci->bar[n].bytes)
+		table - n + 16ul * index + 16 > pci->bar[n].bytes)
 		return NULL;
 	pci->msix_table = (volatile uint32_t *)(bar + table - n);
 	return pci->msix_table + 4 * index;
@@ -236,7 +247,7 @@ int pci_irq(struct pci_dev *pci, uint32_t index, irq_handler handler, void *arg,
 	int vector = irq_alloc(handler, arg, cpu);
 	if (vector < 0)
 		return vector;
-	struct irq_message message = irq_message(vector);	// its address is one of 32 bits (Intel SDM vol. 3, 11.11.1)
+	struct irq_message message = irq_message(vector); // its address is one of 32 bits (Intel SDM vol. 3, 11.11.1)
 	if (entry) {
 		mmio_write32(entry, message.address);
 		mmio_write32(entry + 1, 0);
@@ -268,9 +279,9 @@ void pci_irq_free(struct pci_dev *pci, uint32_t index, int vector)
 
 // ---- Discovery -----------------------------------------------------------------------------------------------
 
-static struct device *found, **found_end;	// not yet with the registry
+static struct device *found, **found_end; // not yet with the registry
 static struct aml_window windows[24], *windows_end;
-static uint8_t bus_devices[256];	// of this segment: how many device numbers to look at
+static uint8_t bus_devices[256]; // of this segment: how many device numbers to look at
 
 static void pci_name(struct device *dev)
 {
@@ -338,7 +349,7 @@ static void pci_bridge_window(struct pci_bar *bar, uint32_t range, uint64_t base
 	bar->io = 1;
 	bar->phys = (range & 0xFFF0) << 16 | base_high << 32;
 	bar->bytes = ((range | 0xFFFFF) | limit_high << 32) + 1 - bar->phys;
-	if ((int64_t)bar->bytes < 0)	// closed
+	if ((int64_t)bar->bytes < 0) // closed
 		bar->bytes = 0;
 }
 
@@ -354,7 +365,7 @@ static void pci_bridge(struct pci_dev *pci, const uint32_t *head)
 	if (secondary <= (pci->dev.address >> 8 & 0xFF))
 		log("%s: bridge without a bus\n", pci->dev.name);
 	else
-		bus_devices[secondary] = type == PCIE_ROOT_PORT || type == PCIE_DOWNSTREAM_PORT ? 1 : 32;	// e.7.3.1
+		bus_devices[secondary] = type == PCIE_ROOT_PORT || type == PCIE_DOWNSTREAM_PORT ? 1 : 32; // e.7.3.1
 }
 
 // Returns true if there are further functions.
@@ -372,7 +383,7 @@ static bool pci_function(uint32_t address)
 	*found_end = dev;
 	found_end = &dev->next;
 	dev->address = address;
-	*(uint32_t *)&dev->vendor = id;		// and device
+	*(uint32_t *)&dev->vendor = id; // and device
 	dev->class = head[HEAD_CLASS] >> 8;
 	pci_name(dev);
 	if (head[HEAD_COMMAND] & STATUS_CAPABILITIES)
@@ -400,7 +411,7 @@ static void pci_region(uint64_t base, uint32_t first, uint32_t last)
 		while (region->base)
 			region++;
 		if (region == regions + ARRAY_SIZE(regions) - 1 ||
-		    !mem_map_device(base + ((first & 0xFFFF) << 12), (last - first + 1ul) << 12))
+			!mem_map_device(base + ((first & 0xFFFF) << 12), (last - first + 1ul) << 12))
 			return;
 		*region = (struct region){ base, first, last };
 	}

@@ -7,17 +7,17 @@
 #include <irq.h>
 #include <usb.h>
 
-#define WAIT_US 1000000		// for an answer (u.9.2.6.4 allows 500 ms between packets)
-#define DEBOUNCE_US 100000	// u.7.1.7.3
+#define WAIT_US 1000000    // for an answer (u.9.2.6.4 allows 500 ms between packets)
+#define DEBOUNCE_US 100000 // u.7.1.7.3
 #define RESET_LOOKS 20
-#define RESET_US 10000		// between looks at the port (u.11.5.1.5: a reset takes 10 to 20 ms; root ports: 50)
-#define RECOVERY_US 10000	// u.7.1.7.5
-#define ADDRESS_US 2000		// u.9.2.6.3
-#define POLL_US 10000		// without an interrupt
-#define CONFIG_BYTES 255	// of descriptors that are looked at
+#define RESET_US 10000    // between looks at the port (u.11.5.1.5: a reset takes 10 to 20 ms; root ports: 50)
+#define RECOVERY_US 10000 // u.7.1.7.5
+#define ADDRESS_US 2000   // u.9.2.6.3
+#define POLL_US 10000     // without an interrupt
+#define CONFIG_BYTES 255  // of descriptors that are looked at
 #define TRIES 3
 #define RECOVERIES 8
-#define TIERS 4			// most hubs on the way (u.4.1.1 allows one more, for which a name has no room)
+#define TIERS 4 // most hubs on the way (u.4.1.1 allows one more, for which a name has no room)
 #define PORTS_MOST 30
 
 // Keys of usb_wait: no slot, no address
@@ -30,14 +30,14 @@
 #define SET_FEATURE 3
 #define GET_DESCRIPTOR 6
 #define SET_CONFIGURATION 9
-#define HUB 0x20		// type: class, to the hub, and to its port
+#define HUB 0x20 // type: class, to the hub, and to its port
 #define PORT 0x23
 #define PORT_RESET 4
 #define PORT_POWER 8
 #define C_PORT_CONNECTION 16
 #define C_PORT_RESET 20
 
-#define DESCRIPTOR_DEVICE 1	// u.9.4
+#define DESCRIPTOR_DEVICE 1 // u.9.4
 #define DESCRIPTOR_CONFIGURATION 2
 #define DESCRIPTOR_INTERFACE 4
 #define DESCRIPTOR_ENDPOINT 5
@@ -52,9 +52,11 @@ static uint8_t host_count;
 static __attribute__((noinline)) void usb_switch(struct usb_host *host)
 {
 	__asm__ volatile("push %%rbp; push %%rbx; lea 1f(%%rip), %%rax; push %%rax; xchg %%rsp, (%%rdi); ret;"
-			 "1: pop %%rbx; pop %%rbp"
-			 : "+D"(host) :: "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-			 "memory", "cc");
+					 "1: pop %%rbx; pop %%rbp"
+					 : "+D"(host)
+					 :
+					 : "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory",
+					 "cc");
 }
 
 int usb_wait(struct usb_host *host, uint64_t key, uint32_t us)
@@ -127,7 +129,8 @@ void usb_received(struct usb_dev *usb, int bytes)
 int usb_control(struct usb_dev *usb, uint64_t setup, void *data)
 {
 	if (setup & USB_IN)
-		memset(data, 0, setup >> 48);
+		// cppcheck-suppress nullPointer ; NULL goes with no bytes
+		memset(data, 0, setup >> 48); // NOLINT(clang-analyzer-unix.cstring.NullArg)
 	int rc = usb->host->ops->control(usb, setup, data);
 	if (rc == E_TIMEOUT)
 		usb_failed(usb);
@@ -188,14 +191,14 @@ static void usb_interfaces(struct usb_dev *usb)
 		if (!more || at[1] == DESCRIPTOR_INTERFACE) {
 			if ((found && usb_offer(usb) != E_NODEV) || !more)
 				return;
-			found = at[0] >= 9 && !at[3];	// no alternate setting
+			found = at[0] >= 9 && !at[3]; // no alternate setting
 			if (!found)
 				continue;
 			usb->interface = at[2];
 			usb->dev.class = at[5] << 16 | at[6] << 8 | at[7];
 			usb->endpoint = 0;
 		} else if (found && at[1] == DESCRIPTOR_ENDPOINT && at[0] >= 7 && at[2] & USB_IN && (at[3] & 3) == 3 &&
-			   !usb->endpoint) {
+			!usb->endpoint) {
 			usb->endpoint = at[2] & 15;
 			usb->packet = at[5] & 7 || at[4] > USB_REPORT ? USB_REPORT : at[4];
 			usb->interval = at[6];
@@ -208,7 +211,7 @@ static int usb_describe(struct usb_dev *usb)
 {
 	const uint8_t *data = usb->host->config;
 	int rc = usb_descriptor(usb, DESCRIPTOR_DEVICE, 18, 8);
-	if (rc == E_OK && usb->speed == USB_FULL && data[7] != usb->packet0) {	// u.5.5.3: 8, 16, 32 or 64
+	if (rc == E_OK && usb->speed == USB_FULL && data[7] != usb->packet0) { // u.5.5.3: 8, 16, 32 or 64
 		usb->packet0 = clamp_u32(data[7], 8, 64);
 		rc = usb->host->ops->address(usb);
 	}
@@ -281,7 +284,7 @@ static int port_status(struct usb_dev *hub, uint32_t port)
 	if (!hub->tier)
 		return host->ops->port_status(host, port);
 	int rc = usb_control(hub, USB_SETUP(USB_IN | PORT, GET_STATUS, 0, port, 4), host->data);
-	uint32_t status = *(uint32_t *)host->data, speed = status >> 9 & 3;	// low, high
+	uint32_t status = *(uint32_t *)host->data, speed = status >> 9 & 3; // low, high
 	for (uint32_t change = C_PORT_CONNECTION; change <= C_PORT_RESET && rc == E_OK; change++)
 		if (status >> change & 1)
 			rc = port_request(hub, CLEAR_FEATURE, change, port);
@@ -395,7 +398,7 @@ static int hub_probe(struct device *dev, const struct dev_id *id)
 
 static void hub_remove(struct device *dev)
 {
-	(void)dev;	// usb_drop has taken what was plugged in
+	(void)dev; // usb_drop has taken what was plugged in
 }
 
 static const struct dev_id hub_ids[] = { DEV_ID_CLASS(0x090000, 0xFFFF00, 0) };

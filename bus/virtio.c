@@ -19,11 +19,11 @@
 #define QUEUE_DESC REG(0x20, 4, 0x80)
 #define QUEUE_DRIVER REG(0x28, 4, 0x90)
 #define QUEUE_DEVICE REG(0x30, 4, 0xA0)
-#define HIGH 0x404		// from the lower to the upper half of a 64-bit register
+#define HIGH 0x404 // from the lower to the upper half of a 64-bit register
 #define PCI_NOTIFY_OFF 0x1E
 #define MMIO_NOTIFY 0x50
 
-#define STATUS_ACKNOWLEDGE 1	// v.2.1
+#define STATUS_ACKNOWLEDGE 1 // v.2.1
 #define STATUS_DRIVER 2
 #define STATUS_DRIVER_OK 4
 #define STATUS_FEATURES_OK 8
@@ -77,7 +77,7 @@ int virtio_reset(struct virtio_dev *vdev)
 {
 	uint64_t end = time_deadline(RESET_US);
 	reg_write(vdev, STATUS, 0);
-	while (reg_read(vdev, STATUS))	// v.4.1.4.3.2
+	while (reg_read(vdev, STATUS)) // v.4.1.4.3.2
 		if (time_passed(end)) {
 			log(" no reset");
 			return E_TIMEOUT;
@@ -137,7 +137,7 @@ int virtio_queue(struct virtio_dev *vdev, uint32_t index, uint32_t size, struct 
 		vq->room = size;
 	}
 	char *memory = memset(vq->desc, 0, virtq_bytes(size));
-	vq->avail_index = vq->used_index = vq->notified = vq->armed = 0;
+	vq->avail_index = vq->used_index = vq->armed = 0;
 	vq->ring = (uint16_t *)(memory + 16 * size + 4);
 	vq->used = (volatile uint64_t *)(memory + 18 * size + 64);
 	vq->size = size;
@@ -145,7 +145,7 @@ int virtio_queue(struct virtio_dev *vdev, uint32_t index, uint32_t size, struct 
 	vq->index = index;
 	vq->doorbell = vdev->common + MMIO_NOTIFY;
 	vq->wide = is_mmio(vdev);
-	if (CONFIG_ON(BUS_VIRTIO_PCI) && !is_mmio(vdev)) {	// v.4.1.4.4
+	if (CONFIG_ON(BUS_VIRTIO_PCI) && !is_mmio(vdev)) { // v.4.1.4.4
 		uint64_t at = (uint64_t)mmio_read16(vdev->common + PCI_NOTIFY_OFF) * vdev->notify_multiplier;
 		if (at + 2 > vdev->bytes[VIRTIO_NOTIFY])
 			return E_INVAL;
@@ -156,8 +156,9 @@ int virtio_queue(struct virtio_dev *vdev, uint32_t index, uint32_t size, struct 
 	reg_write_address(vdev, QUEUE_DRIVER, vq->ring - 2);
 	reg_write_address(vdev, QUEUE_DEVICE, (volatile char *)vq->used - 4);
 	reg_write(vdev, QUEUE_ENABLE, 1);
-	vq->event_index = virtio_has(vdev, VIRTIO_F_EVENT_IDX);
-	virtq_avail_flags(vq) = !vq->event_index;	// v.2.7.7: no interrupts
+	vq->event_mask = -virtio_has(vdev, VIRTIO_F_EVENT_IDX);
+	vq->event = vq->event_mask ? (volatile uint16_t *)(vq->used + vq->size) : &virtq_used_flags(vq);
+	virtq_avail_flags(vq) = !vq->event_mask; // v.2.7.7: no interrupts
 	virtq_used_event(vq) = -1;
 	while (size--)
 		vq->ring[size] = size;
@@ -198,7 +199,7 @@ int virtio_irq(struct virtio_dev *vdev, struct virtq *vq, irq_handler handler, v
 		rc = E_OK;
 	}
 	vq->armed = vdev->vector;
-	if (vq->event_index)
+	if (vq->event_mask)
 		virtq_used_event(vq) = vq->used_index - !vq->armed;
 	else
 		virtq_avail_flags(vq) = !vq->armed;
@@ -217,17 +218,13 @@ void virtq_describe(struct virtq_desc *desc, const volatile void *data, uint32_t
 
 HOT void virtq_publish(struct virtq *vq)
 {
-	uint16_t now = vq->avail_index, before = vq->notified;
-	barrier();
-	virtq_avail_index(vq) = now;
-	vq->notified = now;
+	uint16_t now = vq->avail_index;
 	if (unlikely(vq->armed))
 		virtq_used_event(vq) = vq->used_index;
-	barrier_store_load();
-	if (vq->event_index ? (uint16_t)(now - virtq_avail_event(vq) - 1) >= (uint16_t)(now - before) :
-		virtq_used_flags(vq) & 1)	// v.2.7.9: VIRTQ_USED_F_NO_NOTIFY
-		return;
-	virtq_ring(vq);
+	// Orders these stores before the load that follows, too (Intel SDM vol. 3, 8.2.5).
+	uint16_t before = __atomic_exchange_n(&virtq_avail_index(vq), now, __ATOMIC_SEQ_CST), event = *vq->event;
+	if (vq->event_mask ? (uint16_t)(now - event - 1) < (uint16_t)(now - before) : !(event & VIRTQ_USED_NO_NOTIFY))
+		virtq_ring(vq);
 }
 
 bool virtq_reorder(struct virtq *vq)
@@ -249,7 +246,6 @@ void virtq_cancel(struct virtq *vq)
 {
 	for (uint32_t at = vq->used_index; at != vq->avail_index; at++)
 		vq->used[at & vq->mask] = vq->ring[at & vq->mask];
-	vq->notified = vq->avail_index;	// no doorbell any more
 	if (vq->desc)
-		virtq_used_index(vq) = vq->avail_index;
+		virtq_used_index(vq) = virtq_avail_index(vq) = vq->avail_index; // no doorbell any more
 }

@@ -6,16 +6,16 @@
 #include <mem.h>
 
 #define SLOT_BYTES 0x200
-#define MAGIC_VALUE 0x000	// v.4.2.2
+#define MAGIC_VALUE 0x000 // v.4.2.2
 #define VERSION 0x004
 #define DEVICE_ID 0x008
 #define INTERRUPT_ACK 0x064
 #define INTERRUPT_ALL 3
 #define CONFIG 0x100
-#define MAGIC 0x74726976	// "virt"
+#define MAGIC 0x74726976 // "virt"
 
-#define RES_MEMORY 0x000986	// a.6.4.3.4: 32-bit fixed memory, 9 bytes
-#define RES_INTERRUPT 0x000689	// a.6.4.3.6: 6 bytes, so one line
+#define RES_MEMORY 0x000986    // a.6.4.3.4: 32-bit fixed memory, 9 bytes
+#define RES_INTERRUPT 0x000689 // a.6.4.3.6: 6 bytes, so one line
 
 static void virtio_mmio_interrupt(void *arg)
 {
@@ -46,7 +46,7 @@ static void virtio_mmio_slot(uint64_t phys, uint32_t line)
 	if (!regs || mmio_read32(regs + MAGIC_VALUE) != MAGIC)
 		return;
 	uint32_t type = mmio_read32(regs + DEVICE_ID);
-	struct virtio_dev *vdev = type ? kzalloc(sizeof(*vdev)) : NULL;	// 0: nothing there (v.4.2.3.1.1)
+	struct virtio_dev *vdev = type ? kzalloc(sizeof(*vdev)) : NULL; // 0: nothing there (v.4.2.3.1.1)
 	if (!vdev)
 		return;
 	if (mmio_read32(regs + VERSION) == 2)
@@ -86,7 +86,7 @@ static void virtio_mmio_arguments(const char *text)
 {
 	static const char name[19] = "virtio_mmio.device=";
 	while (*text) {
-		if (memcmp(text++, name, sizeof(name)))
+		if (memcmp(text++, name, sizeof(name)) != 0)
 			continue;
 		while (*text && *text++ != '@')
 			;

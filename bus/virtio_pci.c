@@ -8,18 +8,18 @@
 // Its dwords (v.4.1.4): type in byte 3 (VIRTIO_COMMON and its followers, from 1 on), BAR in byte 4, offset, length, and
 // for VIRTIO_NOTIFY the multiplier.
 enum { CAP_TYPE, CAP_BAR, CAP_OFFSET, CAP_LENGTH, CAP_MULTIPLIER, CAP_DWORDS };
-#define COMMON_BYTES 0x38	// v.4.1.4.3
+#define COMMON_BYTES 0x38 // v.4.1.4.3
 #define COMMON_QUEUE_SELECT 0x16
 #define COMMON_QUEUE_VECTOR 0x1A
 
-#define DEVICE_TRANSITIONAL 0x1000	// v.4.1.2.1: the type is the subsystem id
-#define DEVICE_MODERN 0x1040		// + type
+#define DEVICE_TRANSITIONAL 0x1000 // v.4.1.2.1: the type is the subsystem id
+#define DEVICE_MODERN 0x1040       // + type
 #define DEVICE_LAST 0x107F
 
 static void virtio_pci_interrupt(void *arg)
 {
 	struct virtio_dev *vdev = arg;
-	if (mmio_read8(vdev->isr))	// v.4.1.4.5: the read acknowledges; the line is shared
+	if (mmio_read8(vdev->isr)) // v.4.1.4.5: the read acknowledges; the line is shared
 		virtio_interrupt(vdev);
 }
 
@@ -41,7 +41,7 @@ static int virtio_pci_connect(struct virtio_dev *vdev, uint32_t queue, uint32_t 
 // Finds the four structures: for each the first capability of its type that lies within a BAR of the device.
 static void virtio_pci_find(struct virtio_dev *vdev, struct pci_dev *pci)
 {
-	volatile uint8_t **part = &vdev->common;	// notify, isr and config follow
+	volatile uint8_t **part = &vdev->common; // notify, isr and config follow
 	uint32_t at = 0, cap[CAP_DWORDS];
 	while ((at = pci_capability(pci, PCI_CAP_VENDOR, at))) {
 		for (uint32_t i = 0; i < CAP_DWORDS; i++)
@@ -96,6 +96,9 @@ static void virtio_pci_remove(struct device *dev)
 
 static const struct dev_id virtio_pci_ids[] = { DEV_ID(VIRTIO_VENDOR, DEV_ANY, 0) };
 static const struct driver virtio_pci = {
-	"virtio", DEV_IDS(virtio_pci_ids), .probe = virtio_pci_probe, .remove = virtio_pci_remove
+	"virtio",
+	DEV_IDS(virtio_pci_ids),
+	.probe = virtio_pci_probe,
+	.remove = virtio_pci_remove,
 };
 PCI_DRIVER(virtio_pci);

@@ -10,18 +10,18 @@
 #include <time.h>
 #include <usb.h>
 
-#define TRBS 16u	// of a transfer or command ring, the link counted
+#define TRBS 16u // of a transfer or command ring, the link counted
 #define EVENTS 256u
 #define PORTS_MOST 30
 #define HANDOVER_US 1000000
-#define HALT_US 16000	// s.5.4.1.1
+#define HALT_US 16000 // s.5.4.1.1
 #define RESET_US 1000000
-#define SETTLE_US 1000	// Intel's take no access right behind a reset
+#define SETTLE_US 1000 // Intel's take no access right behind a reset
 #define ANSWER_US 1000000
 #define PAGE 4096u
 
 struct ring {
-	struct trb trb[TRBS];	// the last one links back to the first
+	struct trb trb[TRBS]; // the last one links back to the first
 	uint32_t next, cycle;
 } __attribute__((aligned(64)));
 
@@ -30,16 +30,16 @@ struct xhci {
 	volatile uint8_t *op, *runtime, *doorbell;
 	void *scratch;
 	uint32_t scratch_bytes;
-	uint32_t context_bytes;	// of one: 32 or 64
-	uint32_t event;		// free-running
+	uint32_t context_bytes; // of one: 32 or 64
+	uint32_t event;         // free-running
 	int vector;
 	struct usb_host host;
 	uint64_t context_table[USB_DEVICES] __attribute__((aligned(64)));
 	struct erst segment __attribute__((aligned(64)));
-	struct ring command, ring[USB_DEVICES][2];	// endpoint 0, and the interrupt endpoint
+	struct ring command, ring[USB_DEVICES][2]; // endpoint 0, and the interrupt endpoint
 	struct trb events[EVENTS] __attribute__((aligned(4096)));
-	uint8_t input[4096];	// context of a command
-	uint8_t contexts[];	// of devices, 32 each
+	uint8_t input[4096]; // context of a command
+	uint8_t contexts[];  // of devices, 32 each
 };
 _Static_assert(offsetof(struct xhci, input) <= 0x10000 || USB_STACK > 4096, "rings");
 _Static_assert(offsetof(struct xhci, contexts) % 4096 == 0, "contexts");
@@ -121,7 +121,7 @@ static void xhci_take(void *self)
 {
 	struct xhci *xhci = self;
 	uint32_t taken = 0;
-	mmio_write32(xhci->op + USBSTS, USBSTS_EINT);	// s.4.17.5: INTx needs it; then the interrupter
+	mmio_write32(xhci->op + USBSTS, USBSTS_EINT); // s.4.17.5: INTx needs it; then the interrupter
 	mmio_write32(xhci->runtime + IMAN, IMAN_IP | IMAN_IE);
 	for (; taken < EVENTS; taken++, xhci->event++) {
 		const volatile struct trb *event = &xhci->events[xhci->event % EVENTS];
@@ -264,7 +264,7 @@ static int xhci_control(struct usb_dev *usb, uint64_t setup, void *data)
 	ring_put(ring, setup, 8, TRB_TYPE(TRB_SETUP) | TRB_IDT | (!length ? 0 : in ? TRB_TRT_IN : TRB_TRT_OUT));
 	if (length)
 		ring_put(ring, (uintptr_t)data, length, TRB_TYPE(TRB_DATA) | in);
-	ring_put(ring, 0, 0, TRB_TYPE(TRB_STATUS) | TRB_IOC | (length && in ? 0 : TRB_IN));	// s.4.11.2.2: the other way
+	ring_put(ring, 0, 0, TRB_TYPE(TRB_STATUS) | TRB_IOC | (length && in ? 0 : TRB_IN)); // s.4.11.2.2: the other way
 	xhci_ring(xhci, usb->slot, 1);
 	int rc = usb_wait(usb->host, usb->slot, ANSWER_US);
 	if (rc == E_IO)
@@ -293,9 +293,16 @@ static void xhci_detach(struct usb_dev *usb)
 }
 
 static const struct usb_host_ops xhci_ops = {
-	.start = xhci_start, .take = xhci_take_events, .port_status = xhci_port_status, .port_reset = xhci_port_reset,
-	.attach = xhci_attach, .address = xhci_address, .control = xhci_control,
-	.open = xhci_open, .listen = xhci_listen, .detach = xhci_detach,
+	.start = xhci_start,
+	.take = xhci_take_events,
+	.port_status = xhci_port_status,
+	.port_reset = xhci_port_reset,
+	.attach = xhci_attach,
+	.address = xhci_address,
+	.control = xhci_control,
+	.open = xhci_open,
+	.listen = xhci_listen,
+	.detach = xhci_detach,
 };
 
 // ---- Start and end -------------------------------------------------------------------------------------------
@@ -326,7 +333,7 @@ static int xhci_reset(struct xhci *xhci)
 	mmio_write32(op + USBCMD, USBCMD_HCRST);
 	time_delay_us(SETTLE_US);
 	if (mmio_wait32(op + USBCMD, USBCMD_HCRST, 0, RESET_US) != E_OK ||
-	    mmio_wait32(op + USBSTS, USBSTS_CNR, 0, RESET_US) != E_OK) {
+		mmio_wait32(op + USBSTS, USBSTS_CNR, 0, RESET_US) != E_OK) {
 		log(" no reset");
 		return E_TIMEOUT;
 	}
@@ -341,9 +348,9 @@ static int xhci_scratchpads(struct xhci *xhci, uint32_t count)
 		return E_OK;
 	xhci->scratch_bytes = count * (PAGE + sizeof(uint64_t));
 	uint8_t *scratch = xhci->scratch = mem_alloc(xhci->scratch_bytes, PAGE);
-	uint64_t *table = (uint64_t *)(scratch + count * PAGE);
 	if (!scratch)
 		return E_NOMEM;
+	uint64_t *table = (uint64_t *)(scratch + count * PAGE);
 	xhci->context_table[0] = (uintptr_t)table;
 	for (; count--; scratch += PAGE)
 		*table++ = (uintptr_t)scratch;
@@ -381,7 +388,7 @@ static int xhci_begin(struct xhci *xhci, volatile uint8_t *cap, uint64_t bytes)
 	uint32_t runtime = mmio_read32(cap + RTSOFF) & ~31u, doorbell = mmio_read32(cap + DBOFF) & ~3u;
 	uint32_t op = mmio_read8(cap + CAPLENGTH);
 	if (op + PORTSC(ports) + 16 > bytes || runtime + 0x40ul > bytes || doorbell + 4ul * USB_DEVICES > bytes ||
-	    mmio_read32(cap + op + PAGESIZE) != PAGE >> 12) {
+		mmio_read32(cap + op + PAGESIZE) != PAGE >> 12) {
 		log(" bad registers");
 		return E_IO;
 	}

@@ -4,28 +4,31 @@
 #include <driver.h>
 #include <irq.h>
 
-#define PCI_CAPABILITIES 20	// as many are looked at
+#define PCI_API_VERSION 1
+
+#define PCI_CAPABILITIES 20 // as many are looked at
 
 struct pci_bar {
-	uint64_t phys;	// 0 if absent or unassigned
-	uint64_t bytes;	// 0 if absent
-	uint8_t io;	// 1: I/O ports, `phys` is the first
-	uint8_t wide;	// 64 bits
+	uint64_t phys;  // 0 if absent or unassigned
+	uint64_t bytes; // 0 if absent
+	uint8_t io;     // 1: I/O ports, `phys` is the first
+	uint8_t wide;   // 64 bits
 };
 
 struct pci_dev {
-	struct device dev;	// first: to_pci()
-	uint16_t msix, msi, pcie;	// offsets of these capabilities, 0 if absent
-	uint8_t line;		// GSI of INTx, 0xFF if none
-	volatile uint32_t *msix_table;	// mapped by the first pci_irq
-	irq_handler handler;	// on INTx
+	struct device dev;             // first: to_pci()
+	uint16_t msix, msi, pcie;      // offsets of these capabilities, 0 if absent
+	uint8_t line;                  // GSI of INTx, 0xFF if none
+	volatile uint32_t *msix_table; // mapped by the first pci_irq
+	irq_handler handler;           // on INTx
 	void *arg;
-	struct pci_dev *sharer;	// next one on the same line
-	int vector;		// of the line
-	struct pci_bar bar[6];	// a 64-bit BAR takes its index, the next one is absent
-	uint16_t capability[PCI_CAPABILITIES];	// in the order of the list: offset << 8 | id; 0 behind the last
+	struct pci_dev *sharer;                // next one on the same line
+	int vector;                            // of the line
+	struct pci_bar bar[6];                 // a 64-bit BAR takes its index, the next one is absent
+	uint16_t capability[PCI_CAPABILITIES]; // in the order of the list: offset << 8 | id; 0 behind the last
 };
 
+// What probe and remove of a driver in the PCI table are given.
 static inline struct pci_dev *to_pci(struct device *dev)
 {
 	return container_of(dev, struct pci_dev, dev);

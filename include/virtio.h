@@ -5,6 +5,8 @@
 #include <irq.h>
 #include <mmio.h>
 
+#define VIRTIO_API_VERSION 1
+
 #define VIRTIO_VENDOR 0x1AF4
 #define VIRTIO_F_INDIRECT_DESC 28
 #define VIRTIO_F_EVENT_IDX 29
@@ -13,8 +15,9 @@
 #define VIRTQ_DESC_NEXT 1
 #define VIRTQ_DESC_WRITE 2
 #define VIRTQ_DESC_INDIRECT 4
+#define VIRTQ_USED_NO_NOTIFY 1 // v.2.7.8
 
-struct virtq_desc {	// v.2.7.5
+struct virtq_desc { // v.2.7.5
 	uint64_t phys;
 	uint32_t len;
 	uint16_t flags, next;
@@ -27,50 +30,49 @@ _Static_assert(sizeof(struct virtq_desc) == 16, "virtqueue descriptor");
 // already given back, or never had, is not taken.
 struct virtq {
 	struct virtq_desc *desc;
-	uint16_t *ring;			// numbers of descriptors
-	volatile uint64_t *used;	// v.2.7.8: length 63:32, number 31:0
+	uint16_t *ring;           // numbers of descriptors
+	volatile uint64_t *used;  // v.2.7.8: length 63:32, number 31:0
+	volatile uint16_t *event; // avail_event; without VIRTIO_F_EVENT_IDX the used ring's flags
 	volatile void *doorbell;
-	uint32_t avail_index;		// free-running: next entry to publish; only 16 bits are seen by the device
-	uint32_t used_index;		// free-running: next entry to take back
-	uint32_t size, mask;		// entries, a power of two; size - 1
-	uint16_t room;			// entries that there is memory for
-	uint16_t index;			// number of this queue
-	uint16_t notified;		// avail_index at the last notification
-	bool armed;			// interrupts on
-	bool event_index;
-	bool wide;			// the doorbell is 32 bits wide (MMIO, v.4.2.2), not 16 (PCI, v.4.1.4.4)
+	uint32_t avail_index; // free-running: next entry to publish; only 16 bits are seen by the device
+	uint32_t used_index;  // free-running: next entry to take back
+	uint32_t size, mask;  // entries, a power of two; size - 1
+	uint16_t room;        // entries that there is memory for
+	uint16_t index;       // number of this queue
+	bool armed;           // interrupts on
+	uint16_t event_mask;  // all ones with VIRTIO_F_EVENT_IDX, 0 without
+	bool wide;            // the doorbell is 32 bits wide (MMIO, v.4.2.2), not 16 (PCI, v.4.1.4.4)
 };
 
-// The words around the rings (v.2.7.6, 2.7.8): the driver's flags, index and used_event, the device's flags, index
-// and avail_event.
+// The words around the rings (v.2.7.6, 2.7.8): the driver's flags, index and used_event, the device's flags and index.
 #define virtq_avail_flags(vq) (((volatile uint16_t *)(vq)->ring)[-2])
 #define virtq_avail_index(vq) (((volatile uint16_t *)(vq)->ring)[-1])
 #define virtq_used_event(vq) (((volatile uint16_t *)(vq)->ring)[(vq)->size])
 #define virtq_used_flags(vq) (((volatile uint16_t *)(vq)->used)[-2])
 #define virtq_used_index(vq) (((volatile uint16_t *)(vq)->used)[-1])
-#define virtq_avail_event(vq) (*(volatile uint16_t *)((vq)->used + (vq)->size))
 
 struct virtio_dev {
-	struct device *dev;		// the device underneath, or &id
-	volatile uint8_t *common;	// NULL: the device has only the legacy interface
-	volatile uint8_t *notify, *isr;	// PCI
-	volatile uint8_t *config;	// device-specific registers
-	uint32_t bytes[4];		// of each of these
+	struct device *dev;             // the device underneath, or &id
+	volatile uint8_t *common;       // NULL: the device has only the legacy interface
+	volatile uint8_t *notify, *isr; // PCI
+	volatile uint8_t *config;       // device-specific registers
+	uint32_t bytes[4];              // of each of these
 	uint32_t notify_multiplier;
 	bool mmio;
-	uint8_t line;			// MMIO
-	uint64_t features;		// negotiated
+	uint8_t line;      // MMIO
+	uint64_t features; // negotiated
 	// Connects the interrupt of queue number `queue` with virtio_interrupt on core `cpu` and returns the vector, or
 	// an error; disconnects `vector` if queue is VIRTIO_OFF.
 	int (*connect)(struct virtio_dev *vdev, uint32_t queue, uint32_t cpu);
-	int vector;			// 0: none
+	int vector; // 0: none
 	irq_handler handler;
 	void *arg;
-	struct device id;		// what VIRTIO_DRIVERs are matched with: vendor 0x1AF4, device = type
+	struct device id; // what VIRTIO_DRIVERs are matched with: vendor 0x1AF4, device = type
 };
 enum { VIRTIO_COMMON, VIRTIO_NOTIFY, VIRTIO_ISR, VIRTIO_CONFIG };
 #define VIRTIO_OFF (~0u)
 
+// What probe and remove of a driver in the virtio table are given.
 static inline struct virtio_dev *to_virtio(struct device *id)
 {
 	return container_of(id, struct virtio_dev, id);
@@ -102,8 +104,9 @@ uint32_t virtio_config(struct virtio_dev *vdev, uint32_t field, uint32_t otherwi
 // The device's one interrupt: from queue number `queue`, which is armed then, to handler(arg) on core `cpu`; handler
 // NULL: off.  After virtio_ready.  A reset leaves it to be switched off.
 int virtio_irq(struct virtio_dev *vdev, struct virtq *vq, irq_handler handler, void *arg, uint32_t cpu);
-void virtio_interrupt(void *arg);	// transports call the handler through this
+void virtio_interrupt(void *arg); // transports call the handler through this
 
+// Whether feature bit `feature` was negotiated.
 static inline bool virtio_has(const struct virtio_dev *vdev, uint32_t feature)
 {
 	return vdev->features >> feature & 1;
@@ -115,6 +118,21 @@ void virtq_describe(struct virtq_desc *desc, const volatile void *data, uint32_t
 // Makes the entries up to avail_index visible, asks for the next interrupt if the queue is armed, and rings the
 // doorbell if the device asks for it (v.2.7.10): once a burst.
 void virtq_publish(struct virtq *vq);
+
+// Makes entry `at` visible; those before it are.  True if the device asks for the doorbell.
+static ALWAYS_INLINE bool virtq_publish_one(struct virtq *vq, uint32_t at)
+{
+	vq->avail_index = at + 1;
+	__atomic_fetch_add(&virtq_avail_index(vq), 1, __ATOMIC_SEQ_CST);
+	// The event's index or, without, flags that are 0 (v.2.7.9: VIRTQ_USED_F_NO_NOTIFY is the only one).
+	return *(const uint16_t *)vq->event == (uint16_t)(at & vq->event_mask);
+}
+
+// Whether there are entries that virtq_publish would make visible.
+static ALWAYS_INLINE bool virtq_unpublished(const struct virtq *vq)
+{
+	return virtq_avail_index(vq) != (uint16_t)vq->avail_index;
+}
 
 // Rings the doorbell.
 static ALWAYS_INLINE void virtq_ring(const struct virtq *vq)

@@ -9,8 +9,8 @@
 struct function {
 	uint32_t address;
 	uint32_t config[64];
-	uint32_t masks[6];	// writable bits of each base address register; the others are as in config
-	uint32_t fixed[64];	// read-only bits elsewhere
+	uint32_t masks[6];  // writable bits of each base address register; the others are as in config
+	uint32_t fixed[64]; // read-only bits elsewhere
 };
 static struct function functions[FUNCTIONS];
 static uint32_t function_count, selected, accesses;
@@ -103,7 +103,7 @@ static uint32_t port_read(struct fake_pio *dev, uint16_t offset, uint32_t width)
 static void port_write(struct fake_pio *dev, uint16_t offset, uint32_t width, uint32_t value)
 {
 	assert_int_equal(width, 4);
-	assert_true(fake_irq_off);	// nobody comes between the two ports
+	assert_true(fake_irq_off); // nobody comes between the two ports
 	if (!offset)
 		selected = value;
 	else
@@ -126,7 +126,7 @@ static struct function *add_bridge(uint32_t address, uint32_t secondary)
 {
 	struct function *fn = add(address, 0x00011B36, 0x060400, TYPE_BRIDGE);
 	fn->config[HEAD_BUSES] = secondary << 8;
-	fn->config[HEAD_WINDOW] = fn->config[HEAD_PREFETCH] = 0x0000FFF0;	// closed
+	fn->config[HEAD_WINDOW] = fn->config[HEAD_PREFETCH] = 0x0000FFF0; // closed
 	return fn;
 }
 
@@ -192,18 +192,18 @@ static void add_machine(void)
 {
 	static const uint8_t port[] = { CAP_PCIE };
 	struct function *fn = add(0x0000, 0x12378086, 0x060000, 0);
-	fn->config[HEAD_BAR] = 0xFFFFFFFF;			// a host bridge is left alone
+	fn->config[HEAD_BAR] = 0xFFFFFFFF; // a host bridge is left alone
 	fn = add(0x0010, 0x10D38086, 0x020000, TYPE_MULTIFUNCTION);
 	fn->config[HEAD_SUBSYSTEM] = 0xBBBBAAAA;
 	add(0x0012, 0x10D48086, 0x020000, 0);
 	add(0x0018, 0x00051234, 0x010802, 0);
-	add(0x0019, 0x00061234, 0x010802, 0);			// not looked for: 03.0 has one function
-	add(0x0021, 0x00071234, 0x010802, 0);			// nor this one: there is no 04.0
-	fn = add_bridge(0x0028, 2);				// root port
+	add(0x0019, 0x00061234, 0x010802, 0); // not looked for: 03.0 has one function
+	add(0x0021, 0x00071234, 0x010802, 0); // nor this one: there is no 04.0
+	fn = add_bridge(0x0028, 2);           // root port
 	capabilities_set(fn, port, 1);
 	fn->config[16] |= PCIE_ROOT_PORT << 20;
 	add(0x0200, 0x10411AF4, 0x020000, 0);
-	add(0x0208, 0x10411AF4, 0x020000, 0);			// a port leads to device 0 alone
+	add(0x0208, 0x10411AF4, 0x020000, 0); // a port leads to device 0 alone
 	add_bridge(0x0030, 1);
 	add(0x01F8, 0x10001AF4, 0x010000, 0);
 	add_bridge(0x0100, 3);
@@ -212,9 +212,7 @@ static void add_machine(void)
 
 static void check_machine(void)
 {
-	static const uint32_t order[] = {
-		0x0000, 0x0010, 0x0012, 0x0018, 0x0028, 0x0030, 0x0100, 0x01F8, 0x0200, 0x0300
-	};
+	static const uint32_t order[] = { 0x0000, 0x0010, 0x0012, 0x0018, 0x0028, 0x0030, 0x0100, 0x01F8, 0x0200, 0x0300 };
 	assert_int_equal(fake_device_count, ARRAY_SIZE(order));
 	for (uint32_t i = 0; i < ARRAY_SIZE(order); i++)
 		assert_int_equal(fake_devices[i]->address, order[i]);
@@ -244,8 +242,8 @@ static void discovery_by_ecam(void **state)
 	assert_int_equal(pci_read(0x0010, 0x2E, 1), 0xBB);
 	assert_int_equal(pci_read(0x10010, 0, 4), NOTHING);
 	assert_int_equal(classic.bus(0x0000000000100002, false, 0), 0x02000000);
-	assert_int_equal(classic.bus(0x0000000000100400, false, 0), NOTHING);	// past the 4 KiB
-	assert_int_equal(classic.bus(0x0000000100100000, false, 0), NOTHING);	// no such segment
+	assert_int_equal(classic.bus(0x0000000000100400, false, 0), NOTHING); // past the 4 KiB
+	assert_int_equal(classic.bus(0x0000000100100000, false, 0), NOTHING); // no such segment
 }
 
 static void discovery_by_ports(void **state)
@@ -257,7 +255,7 @@ static void discovery_by_ports(void **state)
 	assert_int_equal(pci_read(0x0010, 0x02, 2), 0x10D3);
 	assert_int_equal(pci_read(0x10010, 0, 4), NOTHING);
 	assert_int_equal(classic.bus(0x0000000000100000, false, 0), 0x10D38086);
-	assert_int_equal(classic.bus(0x0000000000100040, false, 0), NOTHING);	// no extended space
+	assert_int_equal(classic.bus(0x0000000000100040, false, 0), NOTHING); // no extended space
 	classic.bus(0x0000000000100001, true, COMMAND_MEMORY);
 	assert_int_equal(pci_read(0x0010, PCI_COMMAND, 2), COMMAND_MEMORY);
 }
@@ -286,7 +284,7 @@ static void configuration_named_by_the_bridge(void **state)
 	pci_scan();
 	check_machine();
 	assert_int_equal(ports.reads + ports.writes, 0);
-	assert_int_equal(pci_read(0x0400, 0, 4), NOTHING);	// the bridge ends at bus 3
+	assert_int_equal(pci_read(0x0400, 0, 4), NOTHING); // the bridge ends at bus 3
 }
 
 static void segments_and_further_roots(void **state)
@@ -297,9 +295,9 @@ static void segments_and_further_roots(void **state)
 	given[1] = (struct aml_window){ 1, 0, 0x80, 0x81 };
 	given_count = 2;
 	add(0x11008, 0x00011234, 0x020000, 0);
-	add(0x18008, 0x00011234, 0x020000, 0);	// outside of segment 1's buses
-	add(0x08000, 0x00021234, 0x020000, 0);	// root bus 0x80 of segment 0
-	add(0x04000, 0x00031234, 0x020000, 0);	// on a bus that nothing leads to
+	add(0x18008, 0x00011234, 0x020000, 0); // outside of segment 1's buses
+	add(0x08000, 0x00021234, 0x020000, 0); // root bus 0x80 of segment 0
+	add(0x04000, 0x00031234, 0x020000, 0); // on a bus that nothing leads to
 	pci_scan();
 	assert_int_equal(fake_device_count, 2);
 	assert_string_equal(fake_devices[0]->name, "0000:80:00.0");
@@ -312,16 +310,16 @@ static void damaged_mcfg(void **state)
 	regions_set(0);
 	mcfg.header.length = sizeof(struct acpi_header);
 	pci_scan();
-	assert_int_equal(fake_device_count, 0);		// names nothing
+	assert_int_equal(fake_device_count, 0); // names nothing
 }
 
 static void bridges_in_a_circle(void **state)
 {
 	regions_set(1);
-	add_bridge(0x0008, 0);		// never set up
+	add_bridge(0x0008, 0); // never set up
 	add_bridge(0x0010, 1);
-	add_bridge(0x0100, 1);		// leads to where it stands
-	add_bridge(0x0108, 0);		// leads back
+	add_bridge(0x0100, 1); // leads to where it stands
+	add_bridge(0x0108, 0); // leads back
 	add_bridge(0x0110, 255);
 	add_bridge(0xFF00, 5);
 	pci_scan();
@@ -367,15 +365,15 @@ static void capability_loops(void **state)
 	regions_set(1);
 	struct function *fn = add(0x0010, 0x00011234, 0, 0);
 	fn->config[HEAD_COMMAND] = STATUS_CAPABILITIES;
-	fn->config[HEAD_CAPABILITY] = 0x43;		// the low bits are reserved
+	fn->config[HEAD_CAPABILITY] = 0x43; // the low bits are reserved
 	fn->config[16] = 9 | 0x50 << 8;
 	fn->config[20] = 9 | 0x40 << 8;
 	fn = add(0x0018, 0x00021234, 0, 0);
 	fn->config[HEAD_COMMAND] = STATUS_CAPABILITIES;
 	fn->config[HEAD_CAPABILITY] = 0xFC;
-	fn->config[63] = CAP_MSI | 0x10 << 8;		// into the header
+	fn->config[63] = CAP_MSI | 0x10 << 8; // into the header
 	fn = add(0x0020, 0x00031234, 0, 0);
-	fn->config[HEAD_CAPABILITY] = 0x40;		// status says that there is no list
+	fn->config[HEAD_CAPABILITY] = 0x40; // status says that there is no list
 	fn->config[16] = CAP_MSI;
 	fn = add(0x0028, 0x00041234, 0, 0);
 	fn->config[HEAD_COMMAND] = STATUS_CAPABILITIES;
@@ -404,10 +402,10 @@ static void base_addresses(void **state)
 	struct function *fn = add(0x0010, 0x00011234, 0x020000, 0);
 	fn->config[HEAD_COMMAND] = COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER | 0xF9000000;
 	bar_set(fn, 0, values[0], 0xFFFE0000);
-	bar_set(fn, 1, values[1], 0xFFE0);		// 16 bits of ports
-	bar_set(fn, 2, values[2], 0);			// 64 bits, 8 GiB at 32 GiB
+	bar_set(fn, 1, values[1], 0xFFE0); // 16 bits of ports
+	bar_set(fn, 2, values[2], 0);      // 64 bits, 8 GiB at 32 GiB
 	bar_set(fn, 3, values[3], 0xFFFFFFFE);
-	bar_set(fn, 5, values[5], 0xFFFFF000);		// says 64 bits where no register follows
+	bar_set(fn, 5, values[5], 0xFFFFF000); // says 64 bits where no register follows
 	pci_scan();
 	const struct pci_bar *bar = dev_at(0x0010)->bar;
 	assert_int_equal(bar[0].phys, 0xFEB00000);
@@ -451,27 +449,27 @@ static void empty_bars_get_addresses(void **state)
 {
 	regions_set(1);
 	given[0] = (struct aml_window){ 1, 0, 0, 127 };
-	given[1] = (struct aml_window){ 0xA0000, 0xBFFFF, 0, 127 };		// the VGA's: too low
+	given[1] = (struct aml_window){ 0xA0000, 0xBFFFF, 0, 127 }; // the VGA's: too low
 	given[2] = (struct aml_window){ 0x8000000000, 0xFFFFFFFFFF, 0, 127 };
 	given[3] = (struct aml_window){ 0xC0000800, 0xC00FFFFF, 0, 127 };
 	given[4] = (struct aml_window){ 1, 0, 128, 128 };
 	given[5] = (struct aml_window){ 0xD0000000, 0xD0001FFF, 128, 128 };
 	given_count = 6;
 	struct function *first = add(0x0010, 0x00011234, 0x020000, 0);
-	bar_set(first, 0, 0, 0xFFFFF000);		// 32 bits: behind what follows
-	bar_set(first, 1, 0x4, 0xFFFFC000);		// 64 bits: the first window
+	bar_set(first, 0, 0, 0xFFFFF000);   // 32 bits: behind what follows
+	bar_set(first, 1, 0x4, 0xFFFFC000); // 64 bits: the first window
 	bar_set(first, 2, 0, 0xFFFFFFFF);
-	bar_set(first, 3, 0, 0xFFF00000);		// 1 MiB aligned: no place
+	bar_set(first, 3, 0, 0xFFF00000); // 1 MiB aligned: no place
 	struct function *other = add(0x0018, 0x00021234, 0x020000, 0);
-	bar_set(other, 0, 0xC0001000, 0xFFFFF000);	// the firmware's
+	bar_set(other, 0, 0xC0001000, 0xFFFFF000); // the firmware's
 	struct function *bridge = add_bridge(0x0020, 5);
-	bridge->config[HEAD_PREFETCH] = 0x0001FFF1;	// closed, 64 bits
+	bridge->config[HEAD_PREFETCH] = 0x0001FFF1; // closed, 64 bits
 	struct function *behind = add(0x0500, 0x00031234, 0x020000, 0);
 	bar_set(behind, 0, 0, 0xFFFFF000);
 	struct function *root = add(0x8000, 0x00041234, 0x020000, 0);
 	bar_set(root, 0, 0, 0xFFFFF000);
 	bar_set(root, 1, 0, 0xFFFFF000);
-	bar_set(root, 2, 0, 0xFFFFF000);		// the window is full
+	bar_set(root, 2, 0, 0xFFFFF000); // the window is full
 	pci_scan();
 	assert_int_equal(first->config[HEAD_BAR], 0xC0002000);
 	assert_int_equal(dev_at(0x0010)->bar[0].phys, 0xC0002000);
@@ -498,8 +496,8 @@ static void bridge_windows_are_taken(void **state)
 	bar_set(fn, 0, 0, 0xFFF00000);
 	bar_set(fn, 1, 0, 0xFFF00000);
 	bar_set(fn, 2, 0, 0xFFF00000);
-	bridge->config[HEAD_WINDOW] = 0xC000C000;		// C0000000 to C00FFFFF
-	bridge->config[HEAD_PREFETCH] = 0xC021C021;		// C0200000 to C02FFFFF
+	bridge->config[HEAD_WINDOW] = 0xC000C000;   // C0000000 to C00FFFFF
+	bridge->config[HEAD_PREFETCH] = 0xC021C021; // C0200000 to C02FFFFF
 	pci_scan();
 	assert_int_equal(fn->config[HEAD_BAR], 0xC0100000);
 	assert_int_equal(fn->config[HEAD_BAR + 1], 0xC0300000);
@@ -543,7 +541,7 @@ static void msix(void **state)
 	struct function *fn = add(0x0010, 0x00011234, 0x020000, 0);
 	capabilities_set(fn, ids, 2);
 	bar_set(fn, 1, 0xFEB00000, 0xFFFFF000);
-	fn->config[20] |= 3 << 16;		// 4 entries
+	fn->config[20] |= 3 << 16; // 4 entries
 	fn->fixed[20] = 0x07FFFFFF;
 	fn->config[21] = 0x800 | 1;
 	for (uint32_t i = 0; i < 4; i++)
@@ -600,7 +598,7 @@ static void msi(void **state)
 	for (uint32_t wide = 0; wide < 2; wide++) {
 		struct function *fn = add(0x0010 + 8 * wide, 0x00011234, 0x020000, 0);
 		capabilities_set(fn, ids, 1);
-		fn->config[16] |= wide ? 0x00FE0000 : 0x007E0000;	// firmware asked for 32 messages
+		fn->config[16] |= wide ? 0x00FE0000 : 0x007E0000; // firmware asked for 32 messages
 		fn->config[18] = fn->config[19] = 0x55555555;
 	}
 	pci_scan();
@@ -627,7 +625,7 @@ static void intx_is_shared(void **state)
 	for (uint32_t i = 0; i < 4; i++)
 		add(0x0010 + 8 * i, 0x00011234, 0x020000, 0);
 	functions[0].config[HEAD_LINE] = functions[1].config[HEAD_LINE] = 0x10B;
-	functions[2].config[HEAD_LINE] = 0x00B;		// no pin
+	functions[2].config[HEAD_LINE] = 0x00B; // no pin
 	functions[3].config[HEAD_LINE] = 0x112;
 	pci_scan();
 	struct pci_dev *a = dev_at(0x0010), *b = dev_at(0x0018);
@@ -654,7 +652,7 @@ static void intx_is_shared(void **state)
 	assert_int_equal(fake_lines[1].line, 18);
 	assert_int_equal(fake_lines[1].kind, IRQ_LEVEL_LOW);
 	pci_irq_free(dev_at(0x0028), 0, vector);
-	fake_line_count = ARRAY_SIZE(fake_lines);	// no I/O APIC has the line
+	fake_line_count = ARRAY_SIZE(fake_lines); // no I/O APIC has the line
 	assert_int_equal(pci_irq(a, 0, handler, &one, 0), E_NOTSUP);
 	assert_int_equal(fake_irq_live(), 0);
 	fake_irq_refuse = true;
@@ -666,12 +664,25 @@ static void intx_is_shared(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(discovery_by_ecam), TEST(discovery_by_ports), TEST(an_empty_bus_costs_little),
-		TEST(configuration_named_by_the_bridge), TEST(segments_and_further_roots), TEST(damaged_mcfg),
-		TEST(bridges_in_a_circle), TEST(no_memory), TEST(capability_order), TEST(capability_loops),
-		TEST(base_addresses), TEST(empty_bars_without_windows), TEST(empty_bars_get_addresses),
-		TEST(bridge_windows_are_taken), TEST(enable_and_disable), TEST(msix), TEST(msix_table_outside_of_its_bar),
-		TEST(msi), TEST(intx_is_shared),
+		TEST(discovery_by_ecam),
+		TEST(discovery_by_ports),
+		TEST(an_empty_bus_costs_little),
+		TEST(configuration_named_by_the_bridge),
+		TEST(segments_and_further_roots),
+		TEST(damaged_mcfg),
+		TEST(bridges_in_a_circle),
+		TEST(no_memory),
+		TEST(capability_order),
+		TEST(capability_loops),
+		TEST(base_addresses),
+		TEST(empty_bars_without_windows),
+		TEST(empty_bars_get_addresses),
+		TEST(bridge_windows_are_taken),
+		TEST(enable_and_disable),
+		TEST(msix),
+		TEST(msix_table_outside_of_its_bar),
+		TEST(msi),
+		TEST(intx_is_shared),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

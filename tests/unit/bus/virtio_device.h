@@ -6,25 +6,25 @@
 #include <virtio.h>
 
 #define QUEUES 9
-#define NOTIFY_AT 0x1000	// PCI: offsets in the one BAR
+#define NOTIFY_AT 0x1000 // PCI: offsets in the one BAR
 #define ISR_AT 0x2000
 #define CONFIG_AT 0x3000
 #define MULTIPLIER 4
 
 struct far_queue {
 	uint32_t max, size, ready, notified;
-	uint64_t address[3];	// descriptors, driver's area, device's area
-	uint16_t taken, given;	// free-running
+	uint64_t address[3];   // descriptors, driver's area, device's area
+	uint16_t taken, given; // free-running
 	bool vector;
 };
 
-struct far {	// the device
+struct far { // the device
 	struct fake_mmio regs;
 	uint64_t memory[0x800];
 	struct virtio_dev vdev;
 	bool mmio, stuck, refuse;
 	uint64_t offered, accepted;
-	uint32_t select[2], queue_select;	// select: device's, driver's features
+	uint32_t select[2], queue_select; // select: device's, driver's features
 	uint8_t status, isr;
 	uint32_t resets;
 	struct far_queue queue[QUEUES];
@@ -33,27 +33,46 @@ struct far {	// the device
 	void (*on_notify)(struct far *far, uint32_t index);
 };
 
-// core/native.c's
-__attribute__((weak)) int give_info(void *out, const void *all, uint32_t bytes)
-{
-	uint32_t size = *(uint32_t *)out < bytes ? *(uint32_t *)out : bytes;
-	memcpy((char *)out + 4, (const char *)all + 4, size - 4);
-	*(uint32_t *)out = size;
-	return E_OK;
-}
-
-enum far_reg { R_DEVICE_SELECT, R_DEVICE, R_DRIVER_SELECT, R_DRIVER, R_STATUS, R_SELECT, R_SIZE_MAX,
-	R_SIZE, R_QUEUE_VECTOR, R_ENABLE, R_NOTIFY_OFF, R_ADDRESS, R_NOTIFY, R_ISR, R_ACK, R_CONFIG };
+enum far_reg {
+	R_DEVICE_SELECT,
+	R_DEVICE,
+	R_DRIVER_SELECT,
+	R_DRIVER,
+	R_STATUS,
+	R_SELECT,
+	R_SIZE_MAX,
+	R_SIZE,
+	R_QUEUE_VECTOR,
+	R_ENABLE,
+	R_NOTIFY_OFF,
+	R_ADDRESS,
+	R_NOTIFY,
+	R_ISR,
+	R_ACK,
+	R_CONFIG
+};
 
 // Which register an access means, in *part the dword of an address or the byte of the configuration.
 static enum far_reg far_decode(struct far *far, uint64_t offset, uint32_t width, bool write, uint32_t *part)
 {
-	static const struct { uint16_t pci, mmio; uint8_t width, reg; } map[] = {
-		{ 0x00, 0x14, 4, R_DEVICE_SELECT }, { 0x04, 0x10, 4, R_DEVICE }, { 0x08, 0x24, 4, R_DRIVER_SELECT },
-		{ 0x0C, 0x20, 4, R_DRIVER }, { 0x14, 0x70, 1, R_STATUS }, { 0x16, 0x30, 2, R_SELECT },
-		{ 0x18, 0x34, 2, R_SIZE_MAX }, { 0x18, 0x38, 2, R_SIZE }, { 0x1A, 0xFFF, 2, R_QUEUE_VECTOR },
-		{ 0x1C, 0x44, 2, R_ENABLE }, { 0x1E, 0xFFF, 2, R_NOTIFY_OFF }, { 0xFFF, 0x50, 4, R_NOTIFY },
-		{ 0xFFF, 0x60, 4, R_ISR }, { 0xFFF, 0x64, 4, R_ACK },
+	static const struct {
+		uint16_t pci, mmio;
+		uint8_t width, reg;
+	} map[] = {
+		{ 0x00, 0x14, 4, R_DEVICE_SELECT },
+		{ 0x04, 0x10, 4, R_DEVICE },
+		{ 0x08, 0x24, 4, R_DRIVER_SELECT },
+		{ 0x0C, 0x20, 4, R_DRIVER },
+		{ 0x14, 0x70, 1, R_STATUS },
+		{ 0x16, 0x30, 2, R_SELECT },
+		{ 0x18, 0x34, 2, R_SIZE_MAX },
+		{ 0x18, 0x38, 2, R_SIZE },
+		{ 0x1A, 0xFFF, 2, R_QUEUE_VECTOR },
+		{ 0x1C, 0x44, 2, R_ENABLE },
+		{ 0x1E, 0xFFF, 2, R_NOTIFY_OFF },
+		{ 0xFFF, 0x50, 4, R_NOTIFY },
+		{ 0xFFF, 0x60, 4, R_ISR },
+		{ 0xFFF, 0x64, 4, R_ACK },
 	};
 	uint32_t config = far->mmio ? 0x100 : CONFIG_AT, addresses = far->mmio ? 0x80 : 0x20, step = far->mmio ? 16 : 8;
 	*part = 0;
@@ -91,13 +110,24 @@ static uint64_t far_read(struct fake_mmio *regs, uint64_t offset, uint32_t width
 	uint32_t part;
 	uint64_t value = 0;
 	switch (far_decode(far, offset, width, false, &part)) {
-	case R_DEVICE: return (uint32_t)(far->offered >> 32 * far->select[0]);
-	case R_STATUS: return far->status;
-	case R_SIZE_MAX: return far->queue_select < QUEUES ? q->max : 0;
-	case R_NOTIFY_OFF: return far->queue_select + far->notify_skew;
-	case R_ISR: value = far->isr; if (!far->mmio) far->isr = 0; return value;
-	case R_CONFIG: memcpy(&value, far->config + part, width); return value;
-	default: fail_msg("read of %lx", offset);
+	case R_DEVICE:
+		return (uint32_t)(far->offered >> 32 * far->select[0]);
+	case R_STATUS:
+		return far->status;
+	case R_SIZE_MAX:
+		return far->queue_select < QUEUES ? q->max : 0;
+	case R_NOTIFY_OFF:
+		return far->queue_select + far->notify_skew;
+	case R_ISR:
+		value = far->isr;
+		if (!far->mmio)
+			far->isr = 0;
+		return value;
+	case R_CONFIG:
+		memcpy(&value, far->config + part, width);
+		return value;
+	default:
+		fail_msg("read of %lx", offset);
 	}
 	return 0;
 }
@@ -108,10 +138,14 @@ static void far_write(struct fake_mmio *regs, uint64_t offset, uint32_t width, u
 	struct far_queue *q = &far->queue[far->queue_select % QUEUES];
 	uint32_t part;
 	switch (far_decode(far, offset, width, true, &part)) {
-	case R_DEVICE_SELECT: far->select[0] = value; break;
-	case R_DRIVER_SELECT: far->select[1] = value; break;
+	case R_DEVICE_SELECT:
+		far->select[0] = value;
+		break;
+	case R_DRIVER_SELECT:
+		far->select[1] = value;
+		break;
 	case R_DRIVER:
-		assert_int_equal(far->status, 3);	// ACKNOWLEDGE, DRIVER
+		assert_int_equal(far->status, 3); // ACKNOWLEDGE, DRIVER
 		far->accepted &= ~(0xFFFFFFFFul << 32 * far->select[1]);
 		far->accepted |= value << 32 * far->select[1];
 		break;
@@ -128,8 +162,13 @@ static void far_write(struct fake_mmio *regs, uint64_t offset, uint32_t width, u
 		}
 		far->status = far->stuck && !value ? 0x40 : value;
 		break;
-	case R_SELECT: far->queue_select = value; break;
-	case R_SIZE: assert_true(value && value <= q->max && !(value & (value - 1))); q->size = value; break;
+	case R_SELECT:
+		far->queue_select = value;
+		break;
+	case R_SIZE:
+		assert_true(value && value <= q->max && !(value & (value - 1)));
+		q->size = value;
+		break;
 	case R_ADDRESS:
 		((uint32_t *)q->address)[part] = value;
 		break;
@@ -146,9 +185,14 @@ static void far_write(struct fake_mmio *regs, uint64_t offset, uint32_t width, u
 		if (far->on_notify)
 			far->on_notify(far, value);
 		break;
-	case R_ACK: far->isr &= ~value; break;
-	case R_QUEUE_VECTOR: q->vector = true; break;
-	default: fail_msg("write of %lx", offset);
+	case R_ACK:
+		far->isr &= ~value;
+		break;
+	case R_QUEUE_VECTOR:
+		q->vector = true;
+		break;
+	default:
+		fail_msg("write of %lx", offset);
 	}
 }
 
@@ -157,8 +201,8 @@ static inline const struct virtq_desc *far_desc(struct far_queue *q, uint32_t id
 	return (const struct virtq_desc *)q->address[0] + id;
 }
 
-#define FAR_AVAIL(q) ((volatile uint16_t *)(q)->address[1])	// flags, index, ring, used_event
-#define FAR_USED(q) ((volatile uint16_t *)(q)->address[2])	// flags, index, elements, avail_event
+#define FAR_AVAIL(q) ((volatile uint16_t *)(q)->address[1]) // flags, index, ring, used_event
+#define FAR_USED(q) ((volatile uint16_t *)(q)->address[2])  // flags, index, elements, avail_event
 
 static uint16_t far_waiting(struct far_queue *q)
 {
@@ -192,7 +236,7 @@ static void far_event(struct far_queue *q, uint16_t event)
 // memory, with PCI the structures are in its pages.
 static struct far *far_new(bool mmio, uint32_t type, uint64_t features)
 {
-	static struct far fars[128];	// the fakes know them until the test ends
+	static struct far fars[128]; // the fakes know them until the test ends
 	static uint32_t next;
 	struct far *far = &fars[next++ % ARRAY_SIZE(fars)];
 	struct virtio_dev *vdev = &far->vdev;
@@ -200,7 +244,7 @@ static struct far *far_new(bool mmio, uint32_t type, uint64_t features)
 	memset(far, 0, sizeof(*far));
 	far->mmio = mmio;
 	far->offered = features | 1ul << VIRTIO_F_VERSION_1;
-	far->status = 0x0F;	// whoever was there before us
+	far->status = 0x0F; // whoever was there before us
 	far->regs.base = base;
 	far->regs.bytes = sizeof(far->memory);
 	far->regs.read = far_read;

@@ -26,7 +26,7 @@ static void starts(void **state)
 		assert_int_equal(far->vdev.features, far->accepted);
 		virtio_ready(&far->vdev);
 		assert_int_equal(far->status, 15);
-		assert_int_equal(virtio_start(&far->vdev, 0), E_OK);	// again: nothing is left of it
+		assert_int_equal(virtio_start(&far->vdev, 0), E_OK); // again: nothing is left of it
 		assert_int_equal(far->vdev.features, 1ul << VIRTIO_F_VERSION_1);
 		assert_int_equal(far->resets, 2);
 	}
@@ -43,7 +43,7 @@ static void refuses(void **state)
 	far->refuse = true;
 	assert_int_equal(virtio_start(&far->vdev, 0), E_IO);
 	far->refuse = false;
-	far->offered = EVENT;	// not modern
+	far->offered = EVENT; // not modern
 	assert_int_equal(virtio_start(&far->vdev, EVENT), E_IO);
 	far->vdev.common = NULL;
 	assert_int_equal(virtio_start(&far->vdev, 0), E_NOTSUP);
@@ -56,7 +56,7 @@ static void queues(void **state)
 		struct far *far = far_new(mmio, 1, EVENT);
 		struct virtq vq = { 0 };
 		(void)state;
-		far->queue[1].max = 48;	// MMIO allows what isn't a power of two
+		far->queue[1].max = 48; // MMIO allows what isn't a power of two
 		far->queue[2].max = 2;
 		assert_int_equal(virtio_start(&far->vdev, EVENT), E_OK);
 		assert_int_equal(virtio_queue(&far->vdev, 2, 128, &vq), E_NODEV);
@@ -67,10 +67,10 @@ static void queues(void **state)
 		assert_int_equal(vq.size, 32);
 		assert_int_equal(far->queue[1].size, 32);
 		assert_int_equal(far->queue[1].address[0], (uintptr_t)vq.desc);
-		assert_int_equal(FAR_AVAIL(&far->queue[1])[0], 0);	// v.2.7.7.1
+		assert_int_equal(FAR_AVAIL(&far->queue[1])[0], 0); // v.2.7.7.1
 		assert_int_equal(FAR_AVAIL(&far->queue[1])[2 + 32], 0xFFFF);
 		virtio_reset(&far->vdev);
-		assert_int_equal(virtio_start(&far->vdev, 0), E_OK);	// the same memory for a smaller one
+		assert_int_equal(virtio_start(&far->vdev, 0), E_OK); // the same memory for a smaller one
 		assert_int_equal(virtio_queue(&far->vdev, 0, 16, &vq), E_OK);
 		assert_int_equal(vq.size, 16);
 		assert_int_equal(FAR_AVAIL(&far->queue[0])[0], 1);
@@ -99,7 +99,7 @@ static void configuration(void **state)
 	assert_int_equal(virtio_config(&far->vdev, VIRTIO_FIELD(3, 4, 4), 9), 0x08070605);
 	assert_int_equal(virtio_config(&far->vdev, VIRTIO_FIELD(3, 2, 2), 9), 0x0403);
 	assert_int_equal(virtio_config(&far->vdev, VIRTIO_FIELD(VIRTIO_F_VERSION_1, 1, 1), 9), 2);
-	assert_int_equal(virtio_config(&far->vdev, VIRTIO_FIELD(4, 4, 4), 9), 9);	// not negotiated
+	assert_int_equal(virtio_config(&far->vdev, VIRTIO_FIELD(4, 4, 4), 9), 9); // not negotiated
 	far->vdev.bytes[VIRTIO_CONFIG] = 7;
 	assert_int_equal(virtio_config(&far->vdev, VIRTIO_FIELD(3, 4, 4), 9), 9);
 }
@@ -157,23 +157,23 @@ static void notifies(void **state)
 	struct far *far = ring_new(&vq, 16, EVENT);
 	struct far_queue *q = &far->queue[0];
 	(void)state;
-	vq.avail_index = vq.used_index = 0xFFFE;	// about to wrap
-	vq.notified = 0xFFFE;
-	far_event(q, 0xFFFE);		// tell me when that one is there
+	vq.avail_index = vq.used_index = 0xFFFE; // about to wrap
+	virtq_avail_index(&vq) = 0xFFFE;
+	far_event(q, 0xFFFE); // tell me when that one is there
 	vq.avail_index++;
 	virtq_publish(&vq);
 	assert_int_equal(q->notified, 1);
-	vq.avail_index++;		// not again before the next event
+	vq.avail_index++; // not again before the next event
 	virtq_publish(&vq);
 	assert_int_equal(q->notified, 1);
 	far_event(q, 2);
-	vq.avail_index += 2;		// 0 and 1
+	vq.avail_index += 2; // 0 and 1
 	virtq_publish(&vq);
 	assert_int_equal(q->notified, 1);
-	vq.avail_index += 3;		// 2 to 4 in one burst
+	vq.avail_index += 3; // 2 to 4 in one burst
 	virtq_publish(&vq);
 	assert_int_equal(q->notified, 2);
-	virtq_publish(&vq);		// nothing new
+	virtq_publish(&vq); // nothing new
 	assert_int_equal(q->notified, 2);
 	virtio_queue_free(&vq);
 
@@ -183,7 +183,7 @@ static void notifies(void **state)
 	vq.avail_index++;
 	virtq_publish(&vq);
 	assert_int_equal(q->notified, 1);
-	FAR_USED(q)[0] = 1;		// VIRTQ_USED_F_NO_NOTIFY
+	FAR_USED(q)[0] = 1; // VIRTQ_USED_F_NO_NOTIFY
 	vq.avail_index++;
 	virtq_publish(&vq);
 	assert_int_equal(q->notified, 1);
@@ -195,7 +195,7 @@ static void hostile_numbers(void **state)
 	struct virtq vq = { 0 };
 	struct far *far = ring_new(&vq, 8, 0);
 	struct far_queue *q = &far->queue[0];
-	static const uint32_t bad[] = { 8, 0x10000, 0xFFFFFFFF, 5 };	// 5 is one that it doesn't have
+	static const uint32_t bad[] = { 8, 0x10000, 0xFFFFFFFF, 5 }; // 5 is one that it doesn't have
 	(void)state;
 	vq.avail_index = 4;
 	virtq_publish(&vq);
@@ -207,7 +207,7 @@ static void hostile_numbers(void **state)
 	far_give(q, 2, 0);
 	assert_true(virtq_match(&vq));
 	vq.used_index++;
-	far_give(q, 2, 0);	// twice
+	far_give(q, 2, 0); // twice
 	assert_false(virtq_match(&vq));
 	uint32_t seen = 0;
 	for (uint32_t i = 0; i < 8; i++)
@@ -222,7 +222,7 @@ static void hostile_numbers(void **state)
 
 // ---- PCI -----------------------------------------------------------------------------------------------------
 
-static uint8_t space[256];	// configuration space
+static uint8_t space[256]; // configuration space
 static struct far *on_bus;
 static int match_result, enabled, removed;
 static struct virtio_dev *offered;
@@ -326,11 +326,11 @@ static void pci_device(struct pci_dev *pci, uint16_t device, uint16_t subdevice)
 
 static void all_capabilities(void)
 {
-	capability(0x40, 1, 4, sizeof(on_bus->memory) - 0x20, 0x38);	// past the end of the BAR
-	capability(0x54, 1, 6, 0, 0x38);	// no such BAR
+	capability(0x40, 1, 4, sizeof(on_bus->memory) - 0x20, 0x38); // past the end of the BAR
+	capability(0x54, 1, 6, 0, 0x38);                             // no such BAR
 	capability(0x68, 1, 4, 0, 0x38);
-	capability(0x7C, 1, 4, 0x400, 0x38);	// the first one counts
-	capability(0x90, 5, 4, 0, 0x10);	// PCI configuration access: not ours
+	capability(0x7C, 1, 4, 0x400, 0x38); // the first one counts
+	capability(0x90, 5, 4, 0, 0x10);     // PCI configuration access: not ours
 	capability(0xA4, 2, 4, NOTIFY_AT, 0x100);
 	capability(0xB8, 3, 4, ISR_AT, 1);
 	capability(0xCC, 4, 4, CONFIG_AT, 64);
@@ -371,15 +371,15 @@ static void transitional_and_legacy(void **state)
 	drv->remove(&pci.dev);
 	for (int missing = 0; missing < 3; missing++) {
 		pci_device(&pci, 0x1001, 2);
-		match_result = E_NOTSUP;	// what a driver says after virtio_start
+		match_result = E_NOTSUP; // what a driver says after virtio_start
 		if (missing) {
 			all_capabilities();
-			space[missing == 1 ? 0xA4 + 3 : 0xB8 + 3] = 9;	// no notifications; no ISR
+			space[missing == 1 ? 0xA4 + 3 : 0xB8 + 3] = 9; // no notifications; no ISR
 		}
 		assert_int_equal(drv->probe(&pci.dev, drv->ids), E_NOTSUP);
 		assert_int_equal(enabled, 0);
 	}
-	pci_device(&pci, 0x1110, 0);	// not a virtio device
+	pci_device(&pci, 0x1110, 0); // not a virtio device
 	assert_int_equal(drv->probe(&pci.dev, drv->ids), E_NODEV);
 	assert_null(offered);
 	pci_device(&pci, 0x1041, 0);
@@ -415,7 +415,7 @@ static void pci_interrupts(void **state)
 		assert_int_equal(virtio_irq(offered, &vq, handler, &by, 0), E_OK);
 		assert_int_equal(on_bus->queue[3].vector, msix);
 		assert_int_equal(FAR_AVAIL(&on_bus->queue[3])[2 + 16], 5);
-		pci_handler(pci_arg);	// a neighbour's, if it is INTx
+		pci_handler(pci_arg); // a neighbour's, if it is INTx
 		assert_int_equal(fired, msix ? 3 : 0);
 		on_bus->isr = 1;
 		pci_handler(pci_arg);
@@ -468,9 +468,10 @@ static void slots_by_command_line(void **state)
 	dsdt = NULL;
 	slot_add(&slots[0], 0xFEB00E00, 2, 1);
 	slot_add(&slots[1], 0xD0000000, 2, 2);
-	slot_add(&slots[2], 0xFEB00C00, 2, 0);	// empty
-	slot_add(&slots[3], 0xFEB00A00, 1, 1);	// legacy
-	strcpy(boot.arguments, "console=ttyS0 virtio_mmio.device=512@0xfeb00e00:23 virtio_mmio.device=4K@0xD0000000:5:0 "
+	slot_add(&slots[2], 0xFEB00C00, 2, 0); // empty
+	slot_add(&slots[3], 0xFEB00A00, 1, 1); // legacy
+	strcpy(boot.arguments,
+		"console=ttyS0 virtio_mmio.device=512@0xfeb00e00:23 virtio_mmio.device=4K@0xD0000000:5:0 "
 		"virtio_mmio.device=512@0xfeb00c00:22 virtio_mmio.device=512@0xfeb00a00:21 quiet");
 	scan();
 	assert_int_equal(fake_device_count, 3);
@@ -495,17 +496,20 @@ static void slots_by_command_line(void **state)
 
 static void slots_by_acpi(void **state)
 {
-	static const uint8_t template[] = { 0x86, 9, 0, 1, 0, 0x0E, 0xB0, 0xFE, 0, 2, 0, 0,
-		0x89, 6, 0, 9, 1, 23, 0, 0, 0, 0x79, 0 };
+	static const uint8_t template[] = { 0x86, 9, 0, 1, 0, 0x0E, 0xB0, 0xFE, 0, 2, 0, 0, 0x89, 6, 0, 9, 1, 23, 0, 0, 0,
+		0x79, 0 };
 	static struct slot slot;
-	static struct { struct acpi_header header; uint8_t aml[100]; } table;
+	static struct {
+		struct acpi_header header;
+		uint8_t aml[100];
+	} table;
 	(void)state;
 	slot_add(&slot, 0xFEB00E00, 2, 2);
-	memcpy(table.aml + 3, template, sizeof(template));	// somebody else's resources
+	memcpy(table.aml + 3, template, sizeof(template)); // somebody else's resources
 	memcpy(table.aml + 40, "LNRO0005", 9);
 	memcpy(table.aml + 60, template, sizeof(template));
 	dsdt = &table.header;
-	for (uint32_t bytes = 0; bytes <= 100; bytes++) {	// cut anywhere
+	for (uint32_t bytes = 0; bytes <= 100; bytes++) { // cut anywhere
 		table.header.length = sizeof(table.header) + bytes;
 		scan();
 		assert_int_equal(fake_device_count, bytes >= 81);
@@ -526,7 +530,7 @@ static void mmio_interrupts(void **state)
 	slot_add(&slot, 0xFEB00000, 2, 1);
 	strcpy(boot.arguments, "virtio_mmio.device=512@0xfeb00000:20");
 	scan();
-	far->vdev.connect = to_virtio(fake_devices[0])->connect;	// the transport's
+	far->vdev.connect = to_virtio(fake_devices[0])->connect; // the transport's
 	far->vdev.line = 20;
 	drop_devices();
 	boot.arguments[0] = 0;
@@ -534,7 +538,7 @@ static void mmio_interrupts(void **state)
 	assert_int_equal(virtio_queue(&far->vdev, 0, 16, &vq), E_OK);
 	virtio_ready(&far->vdev);
 	fired = 0;
-	far->isr = 1;	// from before
+	far->isr = 1; // from before
 	assert_int_equal(virtio_irq(&far->vdev, &vq, handler, &by, 0), E_OK);
 	assert_int_equal(far->isr, 0);
 	assert_int_equal(FAR_AVAIL(&far->queue[0])[0], 0);
@@ -542,7 +546,7 @@ static void mmio_interrupts(void **state)
 	assert_true(fake_line_fire(20));
 	assert_int_equal(far->isr, 0);
 	assert_int_equal(fired, 1);
-	assert_int_equal(virtio_irq(&far->vdev, &vq, handler, &by, 0), E_OK);	// anew
+	assert_int_equal(virtio_irq(&far->vdev, &vq, handler, &by, 0), E_OK); // anew
 	assert_int_equal(fake_irq_live(), 1);
 	assert_int_equal(virtio_irq(&far->vdev, &vq, NULL, NULL, 0), E_OK);
 	assert_int_equal(fake_irq_live(), 0);
@@ -556,11 +560,20 @@ static void mmio_interrupts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FAKE_TEST(starts), FAKE_TEST(refuses), FAKE_TEST(queues), FAKE_TEST(doorbell_out_of_bounds),
+		FAKE_TEST(starts),
+		FAKE_TEST(refuses),
+		FAKE_TEST(queues),
+		FAKE_TEST(doorbell_out_of_bounds),
 		FAKE_TEST(configuration),
-		FAKE_TEST(wraps), FAKE_TEST(notifies), FAKE_TEST(hostile_numbers), FAKE_TEST(finds_structures),
-		FAKE_TEST(transitional_and_legacy), FAKE_TEST(pci_interrupts), FAKE_TEST(slots_by_command_line),
-		FAKE_TEST(slots_by_acpi), FAKE_TEST(mmio_interrupts),
+		FAKE_TEST(wraps),
+		FAKE_TEST(notifies),
+		FAKE_TEST(hostile_numbers),
+		FAKE_TEST(finds_structures),
+		FAKE_TEST(transitional_and_legacy),
+		FAKE_TEST(pci_interrupts),
+		FAKE_TEST(slots_by_command_line),
+		FAKE_TEST(slots_by_acpi),
+		FAKE_TEST(mmio_interrupts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

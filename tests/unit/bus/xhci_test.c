@@ -17,31 +17,63 @@ void program_key(void)
 #define HUB_PORTS 4
 
 struct far_dev {
-	uint32_t speed;			// USB_*
+	uint32_t speed; // USB_*
 	uint8_t device[18], config[300];
 	uint32_t config_bytes;
-	bool mute;			// answers no control transfer
-	uint32_t refuse;		// request + 1 that stalls
-	struct far_dev *port[HUB_PORTS + 1];	// a hub's
+	bool mute;                           // answers no control transfer
+	uint32_t refuse;                     // request + 1 that stalls
+	struct far_dev *port[HUB_PORTS + 1]; // a hub's
 	uint32_t status[HUB_PORTS + 1];
 	uint8_t configured, protocol, idle;
 	uint32_t requests;
 };
 
+// clang-format off
 static const uint8_t keyboard_config[] = {
 	9, 2, 34, 0, 1, 1, 0, 0xA0, 50, 9, 4, 0, 0, 1, 3, 1, 1, 0, 9, 0x21, 0x11, 1, 0, 1, 0x22, 63, 0,
 	7, 5, 0x81, 3, 8, 0, 10,
 };
+// clang-format on
 static const uint8_t hub_config[] = {
-	9, 2, 25, 0, 1, 7, 0, 0xE0, 0, 9, 4, 0, 0, 1, 9, 0, 0, 0, 7, 5, 0x81, 3, 1, 0, 12,
+	9,
+	2,
+	25,
+	0,
+	1,
+	7,
+	0,
+	0xE0,
+	0,
+	9,
+	4,
+	0,
+	0,
+	1,
+	9,
+	0,
+	0,
+	0,
+	7,
+	5,
+	0x81,
+	3,
+	1,
+	0,
+	12,
 };
 
 static struct far_dev make(uint32_t speed, uint32_t product, const uint8_t *config, uint32_t bytes)
 {
 	struct far_dev dev = {
-		.speed = speed, .config_bytes = bytes, .protocol = 1, .idle = 1,
-		.device = { 18, 1, 0, 2, 0, 0, 0, speed == USB_SUPER ? 9 : speed == USB_LOW ? 8 : 64, 0x34, 0x12,
-			product, product >> 8, 0, 1, 0, 0, 0, 1 },
+		.speed = speed,
+		.config_bytes = bytes,
+		.protocol = 1,
+		.idle = 1,
+		.device = { 18, 1, 0, 2, 0, 0, 0,
+			speed == USB_SUPER   ? 9 :
+				speed == USB_LOW ? 8 :
+								   64,
+			0x34, 0x12, product, product >> 8, 0, 1, 0, 0, 0, 1 },
 	};
 	memcpy(dev.config, config, bytes);
 	return dev;
@@ -67,12 +99,12 @@ static struct far_dev make_hub(uint32_t speed)
 #define PORTS 8
 #define SLOTS 32
 
-struct far_end {	// an endpoint
+struct far_end { // an endpoint
 	uint64_t at;
 	uint32_t cycle;
 	bool halted;
 	uint32_t packet, type;
-	uint64_t buffer, trb;	// of the transfer that waits; 0: none
+	uint64_t buffer, trb; // of the transfer that waits; 0: none
 	uint32_t length;
 };
 
@@ -91,13 +123,13 @@ struct far {
 	struct far_end end[SLOTS][32];
 	bool enabled[SLOTS];
 	bool stuck_halt, stuck_reset, stuck_ready, deaf, stubborn;
-	uint32_t firmware;		// looks at the semaphore until it lets go
-	bool pending;			// an interrupt
+	uint32_t firmware; // looks at the semaphore until it lets go
+	bool pending;      // an interrupt
 	int vector;
 	irq_handler handler;
 	void *arg;
 	bool no_irq;
-	bool lenient;			// endpoints may be anything
+	bool lenient; // endpoints may be anything
 	uint32_t addressed, disabled, aborted, resets, reset_endpoints;
 	uint32_t last_tt[SLOTS];
 };
@@ -164,7 +196,7 @@ static void far_endpoint(struct far *far, uint32_t slot, uint32_t dci, const uin
 	end->type = context[1] >> 3 & 7;
 	assert_int_equal(context[1] >> 1 & 3, 3);
 	assert_true(end->at);
-	assert_int_equal(end->at >> 16, (end->at + 255) >> 16);	// no boundary of 64 KiB
+	assert_int_equal(end->at >> 16, (end->at + 255) >> 16); // no boundary of 64 KiB
 	assert_true(context[4] & 0xFFFF);
 }
 
@@ -284,8 +316,10 @@ static int far_request(struct far_dev *dev, uint64_t setup, uint8_t *data)
 		assert_int_equal(dev->configured, 7);
 		dev->status[index] |= 0x100;
 		if (dev->port[index])
-			dev->status[index] |= 0x10001 | (dev->port[index]->speed == USB_LOW ? 0x200 :
-				dev->port[index]->speed == USB_HIGH ? 0x400 : 0);
+			dev->status[index] |= 0x10001 |
+				(dev->port[index]->speed == USB_LOW         ? 0x200 :
+						dev->port[index]->speed == USB_HIGH ? 0x400 :
+															  0);
 	} else if (type == 0x23 && request == 3 && value == 4) {
 		if (dev->status[index] & 1)
 			dev->status[index] |= 0x100002;
@@ -334,14 +368,18 @@ static void far_control(struct far *far, uint32_t slot)
 		assert_true(status->control & TRB_IOC);
 		if (!dev || dev->mute)
 			return;
-		if (dev->speed == USB_FULL && length > 8)	// what is longer than a packet needs its size
+		if (dev->speed == USB_FULL && length > 8) // what is longer than a packet needs its size
 			assert_int_equal(end->packet, dev->device[7]);
 		bool gone = true;
 		for (uint32_t root = 1; root <= PORTS && gone; root++)
 			gone = !present(far->port[root], dev);
 		int rc = gone ? -1 : far_request(dev, setup->param, data ? (uint8_t *)data->param : nothing);
 		end->halted = rc < 0;
-		far_event(far, (uintptr_t)(rc < 0 && data ? data : status), (gone ? 4u : rc < 0 ? 6u : 1u) << 24,
+		far_event(far, (uintptr_t)(rc < 0 && data ? data : status),
+			(gone          ? 4u :
+					rc < 0 ? 6u :
+							 1u)
+				<< 24,
 			TRB_TYPE(TRB_EVENT_TRANSFER) | 1 << 16 | slot << 24);
 	}
 }
@@ -455,14 +493,14 @@ static void far_reset(struct far *far)
 	*reg(far, OP + USBSTS) = USBSTS_HCH | (far->stuck_ready ? USBSTS_CNR : 0);
 	*reg(far, OP + USBCMD) = far->stuck_reset ? USBCMD_HCRST : 0;
 	for (uint32_t port = 1; port <= PORTS; port++)
-		*reg(far, OP + PORTSC(port)) = PORTSC_PP |
-			(far->port[port] ? PORTSC_CCS | 1 << 17 | far->port[port]->speed << 10 : 0);
+		*reg(far, OP + PORTSC(port)) =
+			PORTSC_PP | (far->port[port] ? PORTSC_CCS | 1 << 17 | far->port[port]->speed << 10 : 0);
 }
 
 static void far_write_port(struct far *far, uint32_t port, uint32_t value)
 {
 	uint32_t *status = reg(far, OP + PORTSC(port));
-	assert_false(value & 2);	// would disable it
+	assert_false(value & 2); // would disable it
 	assert_true(value & PORTSC_PP);
 	*status &= ~(value & PORTSC_CHANGES);
 	if (value & PORTSC_PR && *status & PORTSC_CCS) {
@@ -589,7 +627,7 @@ static struct far *insert(uint32_t n)
 	*reg(far, RTSOFF) = RUNTIME;
 	*reg(far, LEGACY) = 1;
 	*reg(far, OP + PAGESIZE) = 1;
-	*reg(far, OP + USBCMD) = USBCMD_RS;	// as firmware has left it
+	*reg(far, OP + USBCMD) = USBCMD_RS; // as firmware has left it
 	fake_mmio_add(&far->regs);
 	drv = fake_driver("pci", "xhci");
 	return far;
@@ -722,8 +760,17 @@ static void many_keys(void **state)
 	struct far *far = insert(0);
 	struct far_dev dev = make_keyboard(USB_FULL);
 	static const uint8_t reports[][8] = {
-		{ 0, 0, 4 }, { 0, 0, 4, 5 }, { 0, 0, 5 }, { 2, 0, 5, 6 }, { 0x12, 0, 1, 1, 1, 1, 1, 1 }, { 0x11, 0, 6 },
-		{ 0, 0, 6 }, { 0, 0, 0xFF, 0x64, 0xE0, 2, 3, 0x80 }, { 0 }, { 0, 0, 7, 7 }, { 0 },
+		{ 0, 0, 4 },
+		{ 0, 0, 4, 5 },
+		{ 0, 0, 5 },
+		{ 2, 0, 5, 6 },
+		{ 0x12, 0, 1, 1, 1, 1, 1, 1 },
+		{ 0x11, 0, 6 },
+		{ 0, 0, 6 },
+		{ 0, 0, 0xFF, 0x64, 0xE0, 2, 3, 0x80 },
+		{ 0 },
+		{ 0, 0, 7, 7 },
+		{ 0 },
 	};
 	(void)state;
 	far->port[1] = &dev;
@@ -736,13 +783,13 @@ static void many_keys(void **state)
 	assert_int_equal(input_read(), 'a');
 	assert_int_equal(input_read(), 'b');
 	assert_int_equal(input_read(), 'C');
-	assert_int_equal(input_read(), 'd');	// a report that names it twice
+	assert_int_equal(input_read(), 'd'); // a report that names it twice
 	while (input_read())
 		;
-	far_report(far, &dev, reports[0], 3, 0);	// too short
+	far_report(far, &dev, reports[0], 3, 0); // too short
 	pump(2);
 	assert_int_equal(input_read(), 0);
-	for (uint32_t i = 0; i < 700; i++)	// all rings wrap
+	for (uint32_t i = 0; i < 700; i++) // all rings wrap
 		type(far, &dev, 0, 4 + i % 26), assert_int_equal(input_read(), 'a' + i % 26);
 	take_out(far);
 }
@@ -754,7 +801,7 @@ static void unplugged(void **state)
 	(void)state;
 	assert_int_equal(probe(far), E_OK);
 	start();
-	for (uint32_t i = 0; i < 40; i++) {	// more often than there are slots
+	for (uint32_t i = 0; i < 40; i++) { // more often than there are slots
 		plug(far, 1 + i % PORTS, &dev);
 		pump(400);
 		expect_typing(far, &dev);
@@ -763,20 +810,20 @@ static void unplugged(void **state)
 		assert_null(registry_device(0));
 		assert_int_equal(far->disabled, i + 1);
 	}
-	plug(far, 1, &dev);	// bounces
+	plug(far, 1, &dev); // bounces
 	pump(3);
 	plug(far, 1, NULL);
 	pump(3);
 	plug(far, 1, &dev);
 	pump(400);
 	expect_typing(far, &dev);
-	plug(far, 1, NULL);	// out and in again, unseen
+	plug(far, 1, NULL); // out and in again, unseen
 	plug(far, 1, &dev);
 	pump(400);
 	expect_typing(far, &dev);
 	assert_int_equal(far->addressed, 42);
 	plug(far, 2, &dev);
-	for (uint32_t ms = 0; ms < 200; ms++) {	// at every point of the enumeration
+	for (uint32_t ms = 0; ms < 200; ms++) { // at every point of the enumeration
 		pump(100 + ms);
 		plug(far, 2, NULL);
 		pump(2500);
@@ -803,7 +850,7 @@ static void hubs(void **state)
 	assert_true(fake_logged("-5 1234:0409 090000 usb-hub:\n"));
 	assert_true(fake_logged("-5.2 1234:abcd 030101 usb-kbd:\n"));
 	assert_int_equal(hub.configured, 7);
-	assert_int_equal(far->last_tt[1], 1 << 16);	// the hub's think time
+	assert_int_equal(far->last_tt[1], 1 << 16); // the hub's think time
 	assert_int_equal(far->last_tt[2], 1 | 2 << 8);
 	expect_typing(far, &low);
 	plug_hub(far, &hub, 1, &full);
@@ -817,13 +864,13 @@ static void hubs(void **state)
 	expect_typing(far, &full);
 	plug_hub(far, &hub, 1, NULL);
 	next.port[4] = &full;
-	plug_hub(far, &hub, 3, &next);	// a full speed hub: its devices are translated where it is
+	plug_hub(far, &hub, 3, &next); // a full speed hub: its devices are translated where it is
 	pump(2000);
 	assert_true(fake_logged("-5.3.4 1234:abcd 030101 usb-kbd:\n"));
 	assert_int_equal(far->last_tt[2], 1 | 3 << 8);
 	assert_int_equal(far->last_tt[3], 1 | 3 << 8);
 	expect_typing(far, &full);
-	plug(far, 5, NULL);	// all of it
+	plug(far, 5, NULL); // all of it
 	pump(500);
 	assert_null(registry_device(0));
 	assert_int_equal(far->addressed, far->disabled);
@@ -847,10 +894,12 @@ static void super_hub(void **state)
 
 static void several_interfaces(void **state)
 {
+	// clang-format off
 	static const uint8_t both[] = {
 		9, 2, 66, 0, 2, 1, 0, 0xA0, 50, 9, 4, 0, 0, 0, 3, 0, 0, 0, 9, 4, 0, 1, 1, 3, 1, 1, 0, 7, 5, 0x84, 3, 8, 0, 10,
 		9, 4, 1, 0, 2, 3, 1, 1, 0, 7, 5, 0x02, 3, 8, 0, 10, 7, 5, 0x83, 2, 8, 0, 10, 7, 5, 0x81, 3, 8, 0, 10, 0, 0,
 	};
+	// clang-format on
 	struct far *far = insert(0);
 	struct far_dev dev = make(USB_FULL, 1, both, sizeof(both));
 	(void)state;
@@ -869,9 +918,9 @@ static void refusals(void **state)
 	struct far *far = insert(0);
 	struct far_dev dev = make_keyboard(USB_FULL), bad = make_keyboard(USB_FULL), other = make_keyboard(USB_FULL);
 	(void)state;
-	dev.refuse = 0x0A + 1;	// SET_IDLE: it works without
-	bad.refuse = 6 + 1;	// GET_DESCRIPTOR
-	other.refuse = 9 + 1;	// SET_CONFIGURATION
+	dev.refuse = 0x0A + 1; // SET_IDLE: it works without
+	bad.refuse = 6 + 1;    // GET_DESCRIPTOR
+	other.refuse = 9 + 1;  // SET_CONFIGURATION
 	far->port[1] = &dev;
 	far->port[2] = &bad;
 	far->port[3] = &other;
@@ -900,8 +949,8 @@ static void mute(void **state)
 	expect_typing(far, &dev);
 	assert_int_equal(far->addressed, 5);
 	pump(20000);
-	assert_int_equal(far->addressed, 5);	// that was all
-	hub.mute = true;	// one that runs begins anew, and is given up then
+	assert_int_equal(far->addressed, 5); // that was all
+	hub.mute = true;                     // one that runs begins anew, and is given up then
 	plug_hub(far, &hub, 1, &dev);
 	pump(30000);
 	assert_true(fake_logged("-3: gone\n"));
@@ -917,7 +966,7 @@ static void errors(void **state)
 	far->port[1] = &dev;
 	assert_int_equal(probe(far), E_OK);
 	start();
-	far_report(far, &dev, "", 0, 4);	// transaction error: it begins anew
+	far_report(far, &dev, "", 0, 4); // transaction error: it begins anew
 	pump(500);
 	assert_int_equal(far->addressed, 2);
 	expect_typing(far, &dev);
@@ -925,7 +974,7 @@ static void errors(void **state)
 		far_report(far, &dev, "", 0, 3 + i % 4);
 		pump(500);
 	}
-	assert_in_range(far->addressed, 3, 15);	// not for ever
+	assert_in_range(far->addressed, 3, 15); // not for ever
 	plug(far, 1, NULL);
 	pump(500);
 	plug(far, 1, &dev);
@@ -950,7 +999,7 @@ static void many_devices(void **state)
 	assert_int_equal(probe(far), E_OK);
 	registry_scan();
 	pump(20000);
-	assert_true(fake_logged("no answer"));	// more than fit
+	assert_true(fake_logged("no answer")); // more than fit
 	uint32_t count = 0;
 	while (registry_device(count))
 		count++;
@@ -1038,8 +1087,12 @@ static void stuck(void **state)
 static void bad_registers(void **state)
 {
 	static const uint32_t bad[][2] = {
-		{ DBOFF, REGS - 32 }, { DBOFF, ~0u }, { RTSOFF, REGS - 32 }, { RTSOFF, ~0u },
-		{ OP + PAGESIZE, 2 }, { OP + PAGESIZE, ~0u },
+		{ DBOFF, REGS - 32 },
+		{ DBOFF, ~0u },
+		{ RTSOFF, REGS - 32 },
+		{ RTSOFF, ~0u },
+		{ OP + PAGESIZE, 2 },
+		{ OP + PAGESIZE, ~0u },
 	};
 	(void)state;
 	for (uint32_t round = 0; round <= ARRAY_SIZE(bad); round++) {
@@ -1067,13 +1120,13 @@ static void firmware(void **state)
 		far->firmware = round == 1 ? 1u << 30 : 5;
 		*reg(far, LEGACY) = 1 | LEGACY_BIOS;
 		*reg(far, LEGACY + 4) = 0x0000E013;
-		if (round == 2) {	// behind others
+		if (round == 2) { // behind others
 			*reg(far, LEGACY) = 0x02000402;
 			at = LEGACY + 16;
 			*reg(far, at) = 1 | LEGACY_BIOS;
 			*reg(far, at + 4) = 0x0000E013;
 			*reg(far, at) &= ~LEGACY_BIOS;
-		} else if (round == 3) {	// to the end of the registers
+		} else if (round == 3) { // to the end of the registers
 			for (uint32_t i = LEGACY; i < RUNTIME; i += 4)
 				*reg(far, i) = 0xFF02;
 			at = 0;
@@ -1101,13 +1154,13 @@ static void hangs(void **state)
 	assert_int_equal(probe(far), E_OK);
 	start();
 	expect_typing(far, &dev);
-	far->deaf = true;	// obeys the abort: the others are tried again
+	far->deaf = true; // obeys the abort: the others are tried again
 	plug(far, 2, &more);
 	pump(10000);
 	assert_int_equal(far->aborted, 3);
 	assert_true(fake_logged(" port 2: no answer\n"));
 	assert_true(running(far));
-	far->stubborn = true;	// not even that
+	far->stubborn = true; // not even that
 	plug(far, 2, NULL);
 	plug(far, 2, &more);
 	pump(10000);
@@ -1165,7 +1218,7 @@ static void hostile_descriptors(void **state)
 			dev.device[random_number() % 18] = random_number();
 		dev.device[7] = dev.speed == USB_FULL ? 8u << random_number() % 4 : 64;
 		dev.config[14] = dev.config[14] == 9 && dev.config[9] != 9 ? 8 : dev.config[14];
-		dev.refuse = 9 + 1;	// goes no further than to be looked at
+		dev.refuse = 9 + 1; // goes no further than to be looked at
 		plug(far, 1, &dev);
 		pump(600);
 		plug(far, 1, NULL);
@@ -1201,10 +1254,27 @@ static void hostile_events(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(empty), TEST(keyboards), TEST(many_keys), TEST(unplugged), TEST(hubs), TEST(super_hub),
-		TEST(several_interfaces), TEST(refusals), TEST(mute), TEST(errors), TEST(many_devices), TEST(few_slots),
-		TEST(two_controllers), TEST(refused_memory), TEST(stuck), TEST(bad_registers), TEST(firmware), TEST(hangs),
-		TEST(removed_at_work), TEST(hostile_descriptors), TEST(hostile_events),
+		TEST(empty),
+		TEST(keyboards),
+		TEST(many_keys),
+		TEST(unplugged),
+		TEST(hubs),
+		TEST(super_hub),
+		TEST(several_interfaces),
+		TEST(refusals),
+		TEST(mute),
+		TEST(errors),
+		TEST(many_devices),
+		TEST(few_slots),
+		TEST(two_controllers),
+		TEST(refused_memory),
+		TEST(stuck),
+		TEST(bad_registers),
+		TEST(firmware),
+		TEST(hangs),
+		TEST(removed_at_work),
+		TEST(hostile_descriptors),
+		TEST(hostile_events),
 	};
 	return cmocka_run_group_tests_name("bus/xhci", tests, NULL, NULL);
 }
