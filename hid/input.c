@@ -8,14 +8,14 @@
 #define BUFFER 256u
 
 static struct lock pushing, polling;
-static volatile uint32_t head, tail;	// free-running: characters ever written, read
+static volatile uint32_t head, tail; // free-running: characters ever written, read
 static uint8_t buffer[BUFFER];
 static struct input_source *polled;
 
 void input_push(uint8_t character)
 {
 	uint64_t flags;
-	if (!character)		// to a program it says that nothing waits
+	if (!character) // to a program it says that nothing waits
 		return;
 	flags = irq_save();
 	lock_take(&pushing);
@@ -67,10 +67,10 @@ uint8_t input_read(void)
 
 // ---- Keys: scan code set 1 (Microsoft's keyboard scan code specification, 1.3a, has all sets side by side) ----
 
-#define EXTENDED 0xE0		// prefix
+#define EXTENDED 0xE0 // prefix
 #define BREAK 0x80
-#define PRINT_SCREEN 0x37	// behind the prefix; without it the keypad's *
-#define KEYPAD 0x47		// from here on shift changes nothing, and with the prefix there are arrows
+#define PRINT_SCREEN 0x37 // behind the prefix; without it the keypad's *
+#define KEYPAD 0x47       // from here on shift changes nothing, and with the prefix there are arrows
 #define KEYS 0x54
 
 // Modifiers: bits of struct keyboard's; with MODIFIER, what the table has in a character's place.
@@ -78,11 +78,13 @@ uint8_t input_read(void)
 enum { SHIFT_LEFT = 1, SHIFT_RIGHT = 2, CTRL = 4, CAPS_HELD = 8, CAPS = 16 };
 
 // US layout, by key: alone, with shift, keypad with prefix.  Without the prefix the keypad has its digits and signs.
+// clang-format off
 static const uint8_t keys[KEYS + KEYS] =
 	"\0\x1B" "1234567890-=\x0E\tqwertyuiop[]\x1C\x84" "asdfghjkl;'`\x81\\zxcvbnm,./\x82*\0 \x88"
 	"\0\0\0\0\0\0\0\0\0\0\0\0" "789-456+1230."
 	"\0\x1B" "!@#$%^&*()_+\x0E\tQWERTYUIOP{}\x1C\x84" "ASDFGHJKL:\"~\x81|ZXCVBNM<>?\x82*\0 \x88"
 	"\0\0\0\0\0\0\0\0\0\0\0\0" "\0\x04\0\0\x03\0\x02\0\0\x05\0\0\0";
+// clang-format on
 
 // 0xE1, the prefix of Pause, needs no care: as the break of a key that isn't there it does nothing, and what follows
 // presses and releases control.  Nor do the shifts that keyboards put around arrows: arrows don't know shift.
@@ -99,7 +101,7 @@ void input_scancode(struct keyboard *kbd, uint8_t code)
 	character = keys[key];
 	if (character & MODIFIER) {
 		modifiers |= character;
-		if (code & BREAK)	// where keys don't repeat
+		if (code & BREAK) // where keys don't repeat
 			modifiers ^= character | (character & CAPS_HELD) << 1;
 		kbd->modifiers = modifiers;
 		return;

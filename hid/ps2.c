@@ -9,7 +9,7 @@
 
 #define IRQ 1
 #define TIMEOUT_US 10000
-#define BYTES_MAX 256	// that one interrupt takes; no keyboard sends so many, a broken controller may
+#define BYTES_MAX 256 // that one interrupt takes; no keyboard sends so many, a broken controller may
 
 struct ps2 {
 	struct input_source source;

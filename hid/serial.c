@@ -7,21 +7,23 @@
 #include <pio.h>
 
 #define PORT(reg) (CONFIG_SERIAL_PORT + SERIAL_##reg)
-#define IRQ (CONFIG_SERIAL_PORT & 0x100 ? 4 : 3)	// of COM1 and COM3, of COM2 and COM4
+#define IRQ (CONFIG_SERIAL_PORT & 0x100 ? 4 : 3) // of COM1 and COM3, of COM2 and COM4
 // Reads of the line status in which a transmitter must send 16 characters (1.4 ms), or a hypervisor find room for them
 // on a slow terminal: 10 to 75 ms, as fast as the bus is.
 #define PATIENCE 50000
-#define SEQUENCE_WAIT 400	// reads in which the next character of a sequence comes (87 us)
-#define BYTES_MAX 256		// that one interrupt takes
+#define SEQUENCE_WAIT 400 // reads in which the next character of a sequence comes (87 us)
+#define BYTES_MAX 256     // that one interrupt takes
+#define EARLY_MAX 255     // what a pipe brings at once, as much as input.c holds
 
 // Not allocated, as it is there before memory is.
 struct serial {
 	struct console con;
 	struct input_source source;
-	bool stuck;		// the transmitter was given up
-	uint8_t depth;		// of its FIFO; 0: there is no port
-	uint8_t room;		// characters that go out before the line status must be asked
-	uint8_t previous;	// character received
+	bool stuck;                   // the transmitter was given up
+	uint8_t depth;                // of its FIFO; 0: there is no port
+	uint8_t room;                 // characters that go out before the line status must be asked
+	uint8_t previous;             // character received
+	uint8_t early[EARLY_MAX + 1]; // characters received before the kernel ran
 };
 static struct serial port;
 
@@ -62,12 +64,15 @@ static void serial_write(struct console *con, const char *text, size_t len)
 	}
 }
 
-// Register, value.  The FIFOs keep what they hold: what the firmware says and what is typed.  They interrupt late so
-// that a key's sequence has come in whole.
+// Register, value.  Switching the FIFOs on drops what has come (s.8.4), so that it comes right after taking that.
+// They interrupt late so that a key's sequence has come in whole.
 static const uint8_t setup[][2] = {
-	{ SERIAL_IER, 0 },
-	{ SERIAL_LCR, SERIAL_LCR_DLAB }, { SERIAL_DATA, SERIAL_DIVISOR }, { SERIAL_IER, 0 }, { SERIAL_LCR, SERIAL_LCR_8N1 },
 	{ SERIAL_FCR, SERIAL_FCR_ENABLE | SERIAL_FCR_TRIGGER_8 },
+	{ SERIAL_IER, 0 },
+	{ SERIAL_LCR, SERIAL_LCR_DLAB },
+	{ SERIAL_DATA, SERIAL_DIVISOR },
+	{ SERIAL_IER, 0 },
+	{ SERIAL_LCR, SERIAL_LCR_8N1 },
 	{ SERIAL_MCR, SERIAL_MCR_DTR_RTS | SERIAL_MCR_OUT2 },
 };
 
@@ -76,6 +81,8 @@ static int serial_probe(void)
 	pio_write8(PORT(SCR), 0x5A);
 	if (pio_read8(PORT(SCR)) != 0x5A)
 		return E_NODEV;
+	for (uint32_t i = 0; i < EARLY_MAX && pio_read8(PORT(LSR)) & SERIAL_LSR_RECEIVED; i++)
+		port.early[i] = pio_read8(PORT(DATA));
 	for (uint32_t i = 0; i < ARRAY_SIZE(setup); i++)
 		pio_write8(CONFIG_SERIAL_PORT + setup[i][0], setup[i][1]);
 	port.depth = pio_read8(PORT(IIR)) >= SERIAL_IIR_FIFO ? SERIAL_FIFO : 1;
@@ -119,11 +126,11 @@ static void serial_take(void *self)
 		if (character == 0x1B) {
 			character = serial_next(SEQUENCE_WAIT);
 			if (character == '[') {
-				do	// parameters are ' ' to '?'
+				do // parameters are ' ' to '?'
 					character = serial_next(SEQUENCE_WAIT) - ' ';
 				while (--left && (uint32_t)character < 0x20);
 				character -= 'A' - ' ';
-				if ((uint32_t)character < 4)	// up, down, right, left
+				if ((uint32_t)character < 4) // up, down, right, left
 					input_push((character ^ 2) + 2);
 				continue;
 			}
@@ -134,7 +141,7 @@ static void serial_take(void *self)
 		input_push(serial_character(character, port.previous));
 		port.previous = character;
 	}
-	pio_write8(PORT(IER), 0);	// more waits: another edge for it
+	pio_write8(PORT(IER), 0); // more waits: another edge for it
 	pio_write8(PORT(IER), SERIAL_IER_RECEIVED);
 }
 
@@ -144,6 +151,8 @@ static int serial_input_probe(void)
 		return E_NODEV;
 	port.source.take = serial_take;
 	input_attach(&port.source, IRQ);
+	for (const uint8_t *early = port.early; *early; early++)
+		input_push(serial_character(*early, 0));
 	pio_write8(PORT(IER), SERIAL_IER_RECEIVED);
 	return E_OK;
 }

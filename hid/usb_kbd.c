@@ -5,28 +5,29 @@
 #include <input.h>
 #include <usb.h>
 
-#define SET_IDLE 0x0A		// h.7.2
+#define SET_IDLE 0x0A // h.7.2
 #define SET_PROTOCOL 0x0B
-#define INTERFACE 0x21		// type: class, to the interface
+#define INTERFACE 0x21 // type: class, to the interface
 #define BOOT_PROTOCOL 0
 
 // Report (h.B.1): modifiers, a reserved byte, usages of the keys that are down.
 #define MODIFIERS 0
 #define KEYS 2
 #define KEYS_END 8
-#define ROLL_OVER 1		// t.10: more keys are down than can be told
+#define ROLL_OVER 1 // t.10: more keys are down than can be told
 
-#define FIRST 0x04		// usage
+#define FIRST 0x04 // usage
 #define BREAK 0x80
-#define E0 0x80			// in the tables: with the prefix
+#define E0 0x80 // in the tables: with the prefix
 
 struct usb_kbd {
 	struct keyboard keyboard;
-	uint8_t report[KEYS_END];	// the last one
+	uint8_t report[KEYS_END]; // the last one
 };
 _Static_assert(sizeof(struct usb_kbd) <= sizeof(((struct usb_dev *)0)->state), "state");
 
 // Scan codes of set 1 by usage (t.10); 0: none, or one that nothing knows
+// clang-format off
 static const uint8_t codes[] = {
 	0x1E, 0x30, 0x2E, 0x20, 0x12, 0x21, 0x22, 0x23, 0x17, 0x24, 0x25, 0x26, 0x32,		// a
 	0x31, 0x18, 0x19, 0x10, 0x13, 0x1F, 0x14, 0x16, 0x2F, 0x11, 0x2D, 0x15, 0x2C,		// n
@@ -39,6 +40,7 @@ static const uint8_t codes[] = {
 	0x45, E0 | 0x35, 0x37, 0x4A, 0x4E, E0 | 0x1C,						// keypad
 	0x4F, 0x50, 0x51, 0x4B, 0x4C, 0x4D, 0x47, 0x48, 0x49, 0x52, 0x53,
 };
+// clang-format on
 static const uint8_t modifiers[] = { 0x1D, 0x2A, 0x38, E0 | 0x5B, E0 | 0x1D, 0x36, E0 | 0x38, E0 | 0x5C };
 
 static void kbd_key(struct usb_kbd *kbd, uint8_t code, uint8_t release)
@@ -98,6 +100,6 @@ static void kbd_remove(struct device *dev)
 	to_usb(dev)->received = NULL;
 }
 
-static const struct dev_id kbd_ids[] = { DEV_ID_CLASS(0x030101, 0xFFFFFF, 0) };	// h.4.2, 4.3: boot, keyboard
+static const struct dev_id kbd_ids[] = { DEV_ID_CLASS(0x030101, 0xFFFFFF, 0) }; // h.4.2, 4.3: boot, keyboard
 static const struct driver usb_kbd = { "usb-kbd", DEV_IDS(kbd_ids), .probe = kbd_probe, .remove = kbd_remove };
 USB_DRIVER(usb_kbd);

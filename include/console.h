@@ -2,9 +2,11 @@
 #pragma once
 #include <stddef.h>
 
+#define CONSOLE_API_VERSION 1
+
 // Usable in a panic: no locks, no allocation, no interrupts.  The caller serialises.
 struct console {
-	void (*write)(struct console *con, const char *text, size_t len);	// control characters: see docs/abi.md
+	void (*write)(struct console *con, const char *text, size_t len); // control characters: see docs/abi.md
 	struct console *next;
 };
 

@@ -5,7 +5,9 @@
 #include <console.h>
 #include <stdint.h>
 
-#define TEXT_GROUP 4	// cells that are drawn together: one access to VGA, whole cache lines of a frame buffer
+#define DISPLAY_API_VERSION 1
+
+#define TEXT_GROUP 4 // cells that are drawn together: one access to VGA, whole cache lines of a frame buffer
 
 struct text_screen {
 	struct console con;
@@ -17,9 +19,9 @@ struct text_screen {
 	uint32_t columns, count;
 	uint8_t *cells;
 	// Of text.c:
-	uint32_t cursor;	// a cell
-	uint32_t first, last;	// of the places that the cursor has been to in this write
-	uint8_t previous;	// character
+	uint32_t cursor;      // a cell
+	uint32_t first, last; // of the places that the cursor has been to in this write
+	uint8_t previous;     // character
 };
 #define TEXT_BYTES(columns, count) (2 * ((count) + (columns)))
 

@@ -2,6 +2,8 @@
 #pragma once
 #include <stdint.h>
 
+#define INPUT_API_VERSION 1
+
 // Characters as programs see them (docs/abi.md): Enter 0x1C, Backspace 0x0E, arrows 2 to 5, Escape 0x1B, else ASCII.
 #define INPUT_RIGHT 0x02
 #define INPUT_LEFT 0x03
@@ -12,8 +14,8 @@
 
 // State of one keyboard; zero at the start, owned by its driver.
 struct keyboard {
-	uint8_t modifiers;	// as hid/input.c has them
-	uint8_t extended;	// an E0 prefix came
+	uint8_t modifiers; // as hid/input.c has them
+	uint8_t extended;  // an E0 prefix came
 };
 
 // A byte of scan code set 1 (IBM PC/AT, as the 8042 translates it) from this keyboard: make, break, E0 and E1

@@ -6,20 +6,20 @@
 #include <mem.h>
 #include "font.h"
 
-#define WIDTH 8		// of a glyph
-#define COLUMNS_ALIGN 8	// display.h
+#define WIDTH 8         // of a glyph
+#define COLUMNS_ALIGN 8 // display.h
 #define COLOUR 0xC0C0C0u
-#define SIDE_MAX 0xFFFF	// pixels
+#define SIDE_MAX 0xFFFF // pixels
 
 struct lfb {
 	struct text_screen scr;
 	uint8_t *pixels;
-	uint64_t line;			// bytes
+	uint64_t line; // bytes
 	struct four {
 		uint32_t pixel[4];
-	} four[16];			// the pixels of each pattern of four
+	} four[16]; // the pixels of each pattern of four
 	uint8_t font[95][FONT_HEIGHT];
-	uint8_t cells[];		// 8-byte aligned
+	uint8_t cells[]; // 8-byte aligned
 };
 
 static void lfb_draw(struct text_screen *scr, uint32_t at)

@@ -12,7 +12,7 @@ static void text_put(struct text_screen *scr, uint8_t character)
 	if (character == 0x0A || character == 0x0D) {
 		uint32_t column = at % columns;
 		if (!column && previous >= 0x20)
-			column = columns;	// that character filled its row, which newline and return belong to
+			column = columns; // that character filled its row, which newline and return belong to
 		at -= column;
 		if (character == 0x0A)
 			at += columns;
@@ -33,7 +33,7 @@ static void text_put(struct text_screen *scr, uint8_t character)
 			at = 0;
 			scr->last = scr->count;
 			memset(scr->cells, 0, scr->count);
-		} else {	// what is not printable ASCII is a blank
+		} else { // what is not printable ASCII is a blank
 			character -= 0x20;
 			scr->cells[at++] = character < 0x5F ? character : 0;
 		}

@@ -10,7 +10,7 @@
 
 #define COLUMNS 80
 #define CELLS (COLUMNS * 25)
-#define BLANKS 0x0720072007200720	// grey on black
+#define BLANKS 0x0720072007200720 // grey on black
 
 struct vga {
 	struct text_screen scr;
@@ -57,7 +57,7 @@ static int vga_probe(void)
 	vga->scr.count = CELLS;
 	for (uint32_t at = 0; at < CELLS * 2; at += 8)
 		mmio_write64(vga->memory + at, BLANKS);
-	pio_write16(VGA_CRTC, VGA_CURSOR_OFF << 8 | VGA_CRTC_CURSOR_START);	// text.c shows one
+	pio_write16(VGA_CRTC, VGA_CURSOR_OFF << 8 | VGA_CRTC_CURSOR_START); // text.c shows one
 	text_register(&vga->scr);
 	return E_OK;
 }

@@ -36,7 +36,11 @@ static void every_key(void **state)
 		uint8_t first;
 		const char *plain, *shifted;
 	} rows[] = {
-		{ 0x01, "\x1B" "1234567890-=\x0E\tqwertyuiop[]\x1C", "\x1B" "!@#$%^&*()_+\x0E\tQWERTYUIOP{}\x1C" },
+		{ 0x01,
+			"\x1B"
+			"1234567890-=\x0E\tqwertyuiop[]\x1C",
+			"\x1B"
+			"!@#$%^&*()_+\x0E\tQWERTYUIOP{}\x1C" },
 		{ 0x1E, "asdfghjkl;'`", "ASDFGHJKL:\"~" },
 		{ 0x2B, "\\zxcvbnm,./", "|ZXCVBNM<>?" },
 		{ 0x37, "*", "*" },
@@ -54,7 +58,7 @@ static void every_key(void **state)
 			assert_string_equal(TYPED(0x36, key, 0xB6, key, key | 0x80), ((char[]){ shifted[0], plain[0], 0 }));
 			seen[key] = 1;
 		}
-	for (uint32_t code = 0; code < 256; code++)	// the others say nothing
+	for (uint32_t code = 0; code < 256; code++) // the others say nothing
 		if (!(code < 0x80 && seen[code]))
 			assert_string_equal(TYPED(code), "");
 }
@@ -62,29 +66,39 @@ static void every_key(void **state)
 static void modifiers(void **state)
 {
 	(void)state;
-	assert_string_equal(TYPED(0x2A, 0x36, 0x1E, 0xAA, 0x1E, 0xB6, 0x1E), "AAa");	// two shifts
-	assert_string_equal(TYPED(0x3A, 0x3A, 0x3A, 0xBA, 0x1E, 0x02, 0x2A, 0x1E, 0x02, 0xAA), "A1a!");	// caps lock repeats
+	assert_string_equal(TYPED(0x2A, 0x36, 0x1E, 0xAA, 0x1E, 0xB6, 0x1E), "AAa");                    // two shifts
+	assert_string_equal(TYPED(0x3A, 0x3A, 0x3A, 0xBA, 0x1E, 0x02, 0x2A, 0x1E, 0x02, 0xAA), "A1a!"); // caps lock repeats
 	assert_string_equal(TYPED(0x3A, 0xBA, 0x1E, 0x3A, 0xBA, 0x1E), "Aa");
-	assert_string_equal(TYPED(0x1D, 0x1E, 0x2C, 0x9D, 0x1E), "\x01\x1A" "a");	// control
-	assert_string_equal(TYPED(0xE0, 0x1D, 0x2E, 0xE0, 0x9D, 0x2E), "\x03" "c");
+	assert_string_equal(TYPED(0x1D, 0x1E, 0x2C, 0x9D, 0x1E),
+		"\x01\x1A"
+		"a"); // control
+	assert_string_equal(TYPED(0xE0, 0x1D, 0x2E, 0xE0, 0x9D, 0x2E),
+		"\x03"
+		"c");
 	assert_string_equal(TYPED(0x1D, 0x2A, 0x1E, 0x02, 0x1C), "\x01!\x1C");
-	assert_string_equal(TYPED(0x38, 0x1E, 0xB8), "a");	// alt
+	assert_string_equal(TYPED(0x38, 0x1E, 0xB8), "a"); // alt
 }
 
 static void prefixes(void **state)
 {
 	(void)state;
 	assert_string_equal(TYPED(0xE0, 0x48, 0xE0, 0xC8, 0xE0, 0x50, 0xE0, 0x4B, 0xE0, 0x4D), "\x04\x05\x03\x02");
-	assert_string_equal(TYPED(0xE0, 0x1C, 0xE0, 0x35), "\x1C/");	// keypad
-	assert_string_equal(TYPED(0xE0, 0x2A, 0xE0, 0x4B, 0xE0, 0xCB, 0xE0, 0xAA, 0x1E), "\x03" "a");	// with num lock
-	assert_string_equal(TYPED(0x2A, 0xE0, 0xAA, 0xE0, 0x4B, 0xE0, 0xCB, 0xE0, 0x2A, 0x1E), "\x03" "A");	// with shift
-	assert_string_equal(TYPED(0xE0, 0x2A, 0xE0, 0x37, 0xE0, 0xB7, 0xE0, 0xAA, 0x1E), "a");	// Print Screen
-	assert_string_equal(TYPED(0xE1, 0x1D, 0x45, 0xE1, 0x9D, 0xC5, 0x1E), "a");	// Pause
-	assert_string_equal(TYPED(0xE0, 0x46, 0xE0, 0xC6, 0x1E), "a");		// Break
+	assert_string_equal(TYPED(0xE0, 0x1C, 0xE0, 0x35), "\x1C/"); // keypad
+	assert_string_equal(TYPED(0xE0, 0x2A, 0xE0, 0x4B, 0xE0, 0xCB, 0xE0, 0xAA, 0x1E),
+		"\x03"
+		"a"); // with num lock
+	assert_string_equal(TYPED(0x2A, 0xE0, 0xAA, 0xE0, 0x4B, 0xE0, 0xCB, 0xE0, 0x2A, 0x1E),
+		"\x03"
+		"A");                                                                              // with shift
+	assert_string_equal(TYPED(0xE0, 0x2A, 0xE0, 0x37, 0xE0, 0xB7, 0xE0, 0xAA, 0x1E), "a"); // Print Screen
+	assert_string_equal(TYPED(0xE1, 0x1D, 0x45, 0xE1, 0x9D, 0xC5, 0x1E), "a");             // Pause
+	assert_string_equal(TYPED(0xE0, 0x46, 0xE0, 0xC6, 0x1E), "a");                         // Break
 	// Home, Page Up, End, Page Down, Insert, Delete, Windows, menu
-	assert_string_equal(TYPED(0xE0, 0x47, 0xE0, 0x49, 0xE0, 0x4F, 0xE0, 0x51, 0xE0, 0x52, 0xE0, 0x53, 0xE0, 0x5B,
-		0xE0, 0x5D), "");
-	assert_string_equal(TYPED(0xE0, 0xE0, 0x48, 0x48), "\x04" "8");	// a prefix lasts for one code
+	assert_string_equal(
+		TYPED(0xE0, 0x47, 0xE0, 0x49, 0xE0, 0x4F, 0xE0, 0x51, 0xE0, 0x52, 0xE0, 0x53, 0xE0, 0x5B, 0xE0, 0x5D), "");
+	assert_string_equal(TYPED(0xE0, 0xE0, 0x48, 0x48),
+		"\x04"
+		"8"); // a prefix lasts for one code
 }
 
 static void buffer(void **state)
@@ -92,7 +106,7 @@ static void buffer(void **state)
 	(void)state;
 	drain();
 	wakes = 0;
-	input_push(0);		// is no character
+	input_push(0); // is no character
 	assert_int_equal(wakes, 0);
 	assert_int_equal(input_read(), 0);
 	for (uint32_t round = 0; round < 3; round++) {
@@ -119,7 +133,7 @@ static void take(void *self)
 	if (polled->character)
 		input_push(polled->character);
 	if (polled->taken == 2)
-		assert_int_equal(input_read(), polled->character);	// a callback that reads, in the middle of it
+		assert_int_equal(input_read(), polled->character); // a callback that reads, in the middle of it
 }
 
 static void sources(void **state)
@@ -133,7 +147,7 @@ static void sources(void **state)
 	assert_true(fake_line_fire(4));
 	assert_int_equal(input_read(), 'r');
 	assert_int_equal(input_read(), 0);
-	assert_int_equal(routed.taken, 1);	// never polled
+	assert_int_equal(routed.taken, 1); // never polled
 	assert_false(classic.input_polled);
 	irq_free(fake_lines[0].vector);
 
@@ -142,12 +156,12 @@ static void sources(void **state)
 	assert_true(classic.input_polled);
 	assert_int_equal(input_read(), 'p');
 	assert_int_equal(polled.taken, 1);
-	assert_int_equal(input_read(), 0);	// the inner reader has had it
+	assert_int_equal(input_read(), 0); // the inner reader has had it
 	polled.character = 0;
 	assert_int_equal(input_read(), 0);
 	assert_int_equal(polled.taken, 3);
 
-	fake_irq_refuse = false;	// a vector, but no line
+	fake_irq_refuse = false; // a vector, but no line
 	fake_line_count = ARRAY_SIZE(fake_lines);
 	input_attach(&lineless.source, 4);
 	assert_int_equal(fake_irq_live(), 0);
@@ -157,7 +171,11 @@ static void sources(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FAKE_TEST(every_key), FAKE_TEST(modifiers), FAKE_TEST(prefixes), FAKE_TEST(buffer), FAKE_TEST(sources),
+		FAKE_TEST(every_key),
+		FAKE_TEST(modifiers),
+		FAKE_TEST(prefixes),
+		FAKE_TEST(buffer),
+		FAKE_TEST(sources),
 	};
 	return cmocka_run_group_tests_name("hid/input", tests, NULL, NULL);
 }

@@ -10,12 +10,12 @@ void program_key(void)
 
 static struct {
 	uint8_t config, command;
-	uint8_t queue[64], aux[64];	// bytes to read, and whether they are the mouse's
+	uint8_t queue[64], aux[64]; // bytes to read, and whether they are the mouse's
 	uint32_t count;
-	bool deaf;			// takes no command
-	bool dumb;			// answers none
+	bool deaf; // takes no command
+	bool dumb; // answers none
 	bool flood, keyboard_on;
-	uint32_t lag;			// status reads until a command is taken
+	uint32_t lag; // status reads until a command is taken
 	uint32_t busy;
 } ctrl;
 
@@ -51,7 +51,7 @@ static void ctrl_write(struct fake_pio *dev, uint16_t offset, uint32_t width, ui
 {
 	(void)dev;
 	assert_int_equal(width, 1);
-	assert_false(ctrl.busy || ctrl.deaf);	// never while it is not ready
+	assert_false(ctrl.busy || ctrl.deaf); // never while it is not ready
 	ctrl.busy = ctrl.lag;
 	if (offset == 4) {
 		ctrl.command = value;
@@ -127,16 +127,16 @@ static void typing(void **state)
 	(void)state;
 	plug_in();
 	ctrl.lag = 3;
-	answer(0x1E, false);	// typed before: thrown away
+	answer(0x1E, false); // typed before: thrown away
 	answer(0x55, true);
 	assert_int_equal(probe(), E_OK);
-	assert_int_equal(ctrl.config, 0x61);	// interrupt, translation, no mouse
+	assert_int_equal(ctrl.config, 0x61); // interrupt, translation, no mouse
 	assert_true(ctrl.keyboard_on);
 	assert_int_equal(fake_lines[0].line, 1);
-	assert_true(fake_line_fire(1));		// the keyboard's answer
+	assert_true(fake_line_fire(1)); // the keyboard's answer
 	assert_int_equal(input_read(), 0);
 	answer(0x2A, false);
-	answer(0x23, true);			// a mouse moves
+	answer(0x23, true); // a mouse moves
 	answer(0x23, false);
 	answer(0xA3, false);
 	assert_true(fake_line_fire(1));
@@ -146,7 +146,7 @@ static void typing(void **state)
 	answer(0x17, false);
 	assert_true(fake_line_fire(1));
 	assert_int_equal(input_read(), 'I');
-	assert_true(fake_line_fire(1));		// for nothing
+	assert_true(fake_line_fire(1)); // for nothing
 	assert_int_equal(input_read(), 0);
 }
 
@@ -181,10 +181,14 @@ static void polled(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {	// what they start lives for good, so nothing is checked behind them
-		cmocka_unit_test_setup(absent, fake_setup), cmocka_unit_test_setup(silent, fake_setup),
-		cmocka_unit_test_setup(no_memory, fake_setup), cmocka_unit_test_setup(typing, fake_setup),
-		cmocka_unit_test_setup(accesses, fake_setup), cmocka_unit_test_setup(flooded, fake_setup),
+	const struct CMUnitTest tests[] = {
+		// what they start lives for good, so nothing is checked behind them
+		cmocka_unit_test_setup(absent, fake_setup),
+		cmocka_unit_test_setup(silent, fake_setup),
+		cmocka_unit_test_setup(no_memory, fake_setup),
+		cmocka_unit_test_setup(typing, fake_setup),
+		cmocka_unit_test_setup(accesses, fake_setup),
+		cmocka_unit_test_setup(flooded, fake_setup),
 		cmocka_unit_test_setup(polled, fake_setup),
 	};
 	return cmocka_run_group_tests_name("hid/ps2", tests, NULL, NULL);

@@ -1,7 +1,7 @@
 // The serial port against a 16550 that counts what it is asked.
 #include <fake.h>
 #include <program.h>
-#include <hid/serial.c>	// for its state, which lives for good: every test starts it anew
+#include <hid/serial.c> // for its state, which lives for good: every test starts it anew
 
 struct classic_calls classic;
 static struct console *console;
@@ -18,14 +18,14 @@ void console_register(struct console *con)
 static struct {
 	uint8_t ier, lcr, mcr, fcr, scr, divisor_low, divisor_high;
 	bool no_fifo, stuck, gone, flood;
-	uint32_t waiting;		// in the transmitter's FIFO
-	uint32_t lost;			// written to a full one
+	uint32_t waiting; // in the transmitter's FIFO
+	uint32_t lost;    // written to a full one
 	char sent[512];
 	uint32_t sent_count;
 	uint32_t status_reads, edges;
-	const char *received;		// what waits
+	const char *received; // what waits
 	uint32_t received_count;
-	uint32_t late_at, late_by;	// this many characters before the end there is a pause of so many status reads
+	uint32_t late_at, late_by; // this many characters before the end there is a pause of so many status reads
 } uart;
 
 static uint32_t uart_read(struct fake_pio *dev, uint16_t offset, uint32_t width)
@@ -84,6 +84,8 @@ static void uart_write(struct fake_pio *dev, uint16_t offset, uint32_t width, ui
 		}
 		break;
 	case 2:
+		if ((uart.fcr ^ value) & 1) // PC16550D 8.4: drops what the FIFOs hold
+			uart.received_count = 0;
 		uart.fcr = value;
 		break;
 	case 3:
@@ -150,9 +152,14 @@ static void characters(void **state)
 	start();
 	assert_string_equal(sent("abc\n", 4), "abc\r\n");
 	assert_string_equal(sent("\r\n", 2), "\r\r\n");
-	assert_string_equal(sent("a\x03" "b\x02" "c\x0E" "d\te", 9), "a\bb\x1B[Cc\b \bd\te");
+	assert_string_equal(sent("a\x03"
+							 "b\x02"
+							 "c\x0E"
+							 "d\te",
+							9),
+		"a\bb\x1B[Cc\b \bd\te");
 	assert_string_equal(sent("\x01", 1), "\x1B[H\x1B[J");
-	for (uint32_t c = 0; c < 256; c++) {	// the others as they are
+	for (uint32_t c = 0; c < 256; c++) { // the others as they are
 		char character = c;
 		if (c == 1 || c == 2 || c == 3 || c == 10 || c == 14)
 			continue;
@@ -173,7 +180,7 @@ static void status_reads(void **state)
 	start();
 	memset(text, 'x', sizeof(text));
 	sent(text, sizeof(text));
-	assert_int_equal(uart.status_reads, 10);	// one for 16 characters, across calls
+	assert_int_equal(uart.status_reads, 10); // one for 16 characters, across calls
 	for (uint32_t i = 0; i < 32; i++)
 		sent(text, 1);
 	assert_int_equal(uart.status_reads, 12);
@@ -203,13 +210,13 @@ static void stuck(void **state)
 	uart.status_reads = 0;
 	sent(text, sizeof(text));
 	assert_int_equal(uart.sent_count, 0);
-	assert_in_range(uart.status_reads, 1000, 50000);	// some patience, once
+	assert_in_range(uart.status_reads, 1000, 50000); // some patience, once
 	uart.status_reads = 0;
 	for (uint32_t i = 0; i < 10; i++)
 		sent(text, sizeof(text));
 	assert_int_equal(uart.sent_count, 0);
 	assert_int_equal(uart.status_reads, 10);
-	uart.stuck = false;	// a terminal that was only stopped
+	uart.stuck = false; // a terminal that was only stopped
 	assert_string_equal(sent("ab", 2), "ab");
 	assert_int_equal(uart.lost, 0);
 }
@@ -218,7 +225,7 @@ static void firmware_sends(void **state)
 {
 	(void)state;
 	plug_in();
-	uart.waiting = 16;	// what the firmware has said isn't lost
+	uart.waiting = 16; // what the firmware has said isn't lost
 	start();
 	assert_string_equal(sent("k", 1), "k");
 	assert_int_equal(uart.lost, 0);
@@ -250,13 +257,13 @@ static void keys(void **state)
 	assert_string_equal(TYPED("aZ~ \t"), "aZ~ \t");
 	assert_string_equal(TYPED("\x7F\b"), "\x0E\x0E");
 	assert_string_equal(TYPED("\r\n\r\r\n\n\n\r"), "\x1C\x1C\x1C\x1C\x1C\x1C");
-	assert_string_equal(TYPED("\n"), "");	// the return was in the interrupt before
+	assert_string_equal(TYPED("\n"), ""); // the return was in the interrupt before
 	assert_string_equal(TYPED("\n"), "\x1C");
 	assert_string_equal(TYPED("\x1B[A\x1B[B\x1B[C\x1B[D"), "\x04\x05\x02\x03");
 	assert_string_equal(TYPED("\x1B"), "\x1B");
 	assert_string_equal(TYPED("\x1Bx"), "\x1Bx");
 	assert_string_equal(TYPED("\x1B\r"), "\x1B\x1C");
-	assert_string_equal(TYPED("\x1B[3~a\x1B[1;5Hb\x1B[Ec\x1B[@d"), "abcd");	// not here: Delete, Home, ...
+	assert_string_equal(TYPED("\x1B[3~a\x1B[1;5Hb\x1B[Ec\x1B[@d"), "abcd"); // not here: Delete, Home, ...
 	assert_string_equal(TYPED("\x1B["), "");
 	assert_string_equal(TYPED("\x03\x80\xFF"), "\x03\x80\xFF");
 	assert_string_equal(typed("a\0b", 3), "ab");
@@ -268,13 +275,13 @@ static void timing(void **state)
 	plug_in();
 	start();
 	fake_platform_driver("serial input")->probe();
-	uart.late_at = 2;	// a real line: 87 us between characters
+	uart.late_at = 2; // a real line: 87 us between characters
 	uart.late_by = 100;
 	assert_string_equal(TYPED("\x1B[A"), "\x04");
 	uart.late_at = 1;
 	uart.late_by = 100;
 	assert_string_equal(TYPED("\x1B[A"), "\x04");
-	uart.late_at = 2;	// somebody types Escape, then [, then A
+	uart.late_at = 2; // somebody types Escape, then [, then A
 	uart.late_by = 5000;
 	uart.status_reads = 0;
 	assert_string_equal(TYPED("\x1B[A"), "\x1B");
@@ -293,24 +300,38 @@ static void broken(void **state)
 	start();
 	fake_platform_driver("serial input")->probe();
 	edges = uart.edges;
-	uart.flood = true;	// never ends
+	uart.flood = true; // never ends
 	fake_line_fire(4);
 	while (input_read())
 		count++;
 	assert_int_equal(count, 256);
 	assert_int_equal(uart.edges, edges + 1);
 	uart.flood = false;
-	static char sequence[1000] = "\x1B[";	// an escape sequence that never ends
+	static char sequence[1000] = "\x1B["; // an escape sequence that never ends
 	memset(sequence + 2, ';', sizeof(sequence) - 2);
 	uart.received = sequence;
 	uart.received_count = sizeof(sequence);
 	fake_line_fire(4);
 	assert_in_range(uart.received_count, 600, 999);
 	uart.received_count = 0;
-	uart.gone = true;	// all ones
+	uart.gone = true; // all ones
 	fake_line_fire(4);
 	assert_int_equal(input_read(), 0);
-	sent("abc", 3);		// goes nowhere, without a wait
+	sent("abc", 3); // goes nowhere, without a wait
+}
+
+static void typed_early(void **state)
+{
+	(void)state;
+	plug_in();
+	uart.received = "s\r";
+	uart.received_count = 2;
+	start();
+	assert_int_equal(input_read(), 0);
+	assert_int_equal(fake_platform_driver("serial input")->probe(), E_OK);
+	assert_int_equal(input_read(), 's');
+	assert_int_equal(input_read(), 0x1C);
+	assert_string_equal(TYPED("x"), "x");
 }
 
 static void polled(void **state)
@@ -329,12 +350,19 @@ static void polled(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {	// what they start lives for good, so nothing is checked behind them
-		cmocka_unit_test_setup(absent, fake_setup), cmocka_unit_test_setup(characters, fake_setup),
-		cmocka_unit_test_setup(status_reads, fake_setup), cmocka_unit_test_setup(no_fifo, fake_setup),
-		cmocka_unit_test_setup(stuck, fake_setup), cmocka_unit_test_setup(firmware_sends, fake_setup),
-		cmocka_unit_test_setup(keys, fake_setup), cmocka_unit_test_setup(timing, fake_setup),
-		cmocka_unit_test_setup(broken, fake_setup), cmocka_unit_test_setup(polled, fake_setup),
+	const struct CMUnitTest tests[] = {
+		// what they start lives for good, so nothing is checked behind them
+		cmocka_unit_test_setup(absent, fake_setup),
+		cmocka_unit_test_setup(characters, fake_setup),
+		cmocka_unit_test_setup(status_reads, fake_setup),
+		cmocka_unit_test_setup(no_fifo, fake_setup),
+		cmocka_unit_test_setup(stuck, fake_setup),
+		cmocka_unit_test_setup(firmware_sends, fake_setup),
+		cmocka_unit_test_setup(keys, fake_setup),
+		cmocka_unit_test_setup(timing, fake_setup),
+		cmocka_unit_test_setup(broken, fake_setup),
+		cmocka_unit_test_setup(typed_early, fake_setup),
+		cmocka_unit_test_setup(polled, fake_setup),
 	};
 	return cmocka_run_group_tests_name("hid/serial", tests, NULL, NULL);
 }

@@ -5,7 +5,7 @@
 #define GUARD 0xDEADBEEFu
 
 struct boot_info boot;
-static uint32_t *pixels;	// with guards in front and behind
+static uint32_t *pixels; // with guards in front and behind
 static uint32_t count;
 
 static void set(uint32_t *at, uint32_t width, uint32_t height, uint32_t pitch, uint32_t bits)
@@ -104,12 +104,12 @@ static void refused(void **state)
 static void cleared(void **state)
 {
 	(void)state;
-	assert_int_equal(probe(645, 485, 651, 32), E_OK);	// odd in every way
+	assert_int_equal(probe(645, 485, 651, 32), E_OK); // odd in every way
 	for (uint32_t i = 0; i < count / 2 * 2; i++)
 		assert_int_equal(pixels[32 + i], 0);
 	guards();
 	show("\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n");
-	assert_int_equal(row_of(0, 29 * 16), 0xFF);		// the cursor
+	assert_int_equal(row_of(0, 29 * 16), 0xFF); // the cursor
 	guards();
 }
 
@@ -138,7 +138,7 @@ static void glyphs(void **state)
 static void places(void **state)
 {
 	(void)state;
-	assert_int_equal(probe(1366, 768, 1366, 32), E_OK);	// 170 columns, of which 168 are used
+	assert_int_equal(probe(1366, 768, 1366, 32), E_OK); // 170 columns, of which 168 are used
 	for (uint32_t row = 0; row < 47; row++) {
 		for (uint32_t i = 0; i < row; i++)
 			show(" ");
@@ -147,7 +147,7 @@ static void places(void **state)
 	for (uint32_t row = 0; row < 47; row++)
 		for (uint32_t column = 0; column < 168; column++)
 			assert_int_equal(is_a(column, row, 0), column == row);
-	show("\n");	// scrolls by one
+	show("\n"); // scrolls by one
 	for (uint32_t row = 0; row < 46; row++)
 		for (uint32_t column = 0; column < 168; column++)
 			assert_int_equal(is_a(column, row, 0), column == row + 1);
@@ -161,7 +161,8 @@ static void places(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {	// the screen lives for good
+	const struct CMUnitTest tests[] = {
+		// the screen lives for good
 		cmocka_unit_test_setup_teardown(refused, fake_setup, cleanup),
 		cmocka_unit_test_setup_teardown(cleared, fake_setup, cleanup),
 		cmocka_unit_test_setup_teardown(glyphs, fake_setup, cleanup),

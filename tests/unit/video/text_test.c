@@ -8,7 +8,7 @@
 
 static struct text_screen scr;
 static uint8_t memory[TEXT_BYTES(COLUMNS, CELLS)] __attribute__((aligned(8)));
-static uint8_t drawn[CELLS];	// what the driver has put on the glass
+static uint8_t drawn[CELLS]; // what the driver has put on the glass
 static uint32_t draws;
 
 static void draw(struct text_screen *which, uint32_t at)
@@ -58,7 +58,7 @@ static const char *screen(void)
 	}
 	to[-1] = 0;
 	assert_int_equal(cursors, 1);
-	for (uint32_t i = 0; i < COLUMNS; i++)	// the row that scrolls in
+	for (uint32_t i = 0; i < COLUMNS; i++) // the row that scrolls in
 		assert_int_equal(memory[CELLS + i], 0);
 	return text;
 }
@@ -75,7 +75,7 @@ static void glyphs(void **state)
 	assert_string_equal(after("Hello, ~"), "Hello, ~|///");
 	assert_string_equal(after("!"), "Hello, ~!|///");
 	assert_string_equal(after(""), "Hello, ~!|///");
-	assert_string_equal(after("\x7F\x80\xFF\x1B\x08."), "Hello, ~!     .|///");	// no glyphs of ours
+	assert_string_equal(after("\x7F\x80\xFF\x1B\x08."), "Hello, ~!     .|///"); // no glyphs of ours
 	console->write(console, "a\0b", 3);
 	assert_string_equal(screen(), "Hello, ~!     .a/ b|//");
 }
@@ -85,7 +85,7 @@ static void newlines(void **state)
 	(void)state;
 	assert_string_equal(after("a\nb\n"), "a/b/|/");
 	assert_string_equal(after("c\r\nd"), "a/b/c/d|");
-	assert_string_equal(after("\r"), "a/b/c/|d");	// the second half of the pair may still come
+	assert_string_equal(after("\r"), "a/b/c/|d"); // the second half of the pair may still come
 	assert_string_equal(after("\n"), "b/c/d/|");
 	assert_string_equal(after("xyz\r"), "b/c/d/|xyz");
 	assert_string_equal(after("a"), "b/c/d/a|");
@@ -104,7 +104,7 @@ static void tabs(void **state)
 static void erase(void **state)
 {
 	(void)state;
-	assert_string_equal(after("\x0E"), "|///");	// nothing to erase
+	assert_string_equal(after("\x0E"), "|///"); // nothing to erase
 	assert_string_equal(after("abc\x0E"), "ab|///");
 	assert_string_equal(after("\x0E\x0E\x0E\x0E"), "|///");
 	assert_string_equal(after("1234567890123456"), "1234567890123456/|//");
@@ -135,11 +135,11 @@ static void wrap(void **state)
 {
 	(void)state;
 	assert_string_equal(after("1234567890123456"), "1234567890123456/|//");
-	assert_string_equal(after("\n"), "1234567890123456/|//");	// one newline, not two
+	assert_string_equal(after("\n"), "1234567890123456/|//"); // one newline, not two
 	assert_string_equal(after("abcdefghijklmnop\r\nq"), "1234567890123456/abcdefghijklmnop/q|/");
 	assert_string_equal(after("\rabcdefghijklmnopq"), "1234567890123456/abcdefghijklmnop/abcdefghijklmnop/q|");
 	assert_string_equal(after("\nABCDEFGHIJKLMNOP"), "abcdefghijklmnop/q/ABCDEFGHIJKLMNOP/|");
-	assert_string_equal(after("\r."), "abcdefghijklmnop/q/.|/");	// the line that is cleared is the full one
+	assert_string_equal(after("\r."), "abcdefghijklmnop/q/.|/"); // the line that is cleared is the full one
 }
 
 static void scroll(void **state)
@@ -153,7 +153,7 @@ static void scroll(void **state)
 	assert_string_equal(screen(), "line 997/line 998/line 999/|");
 	draws = 0;
 	assert_string_equal(after("a\nb\nc\nd\ne\nf\ng\nh\n"), "f/g/h/|");
-	assert_in_range(draws, 1, 8);	// once, whatever went by in between
+	assert_in_range(draws, 1, 8); // once, whatever went by in between
 }
 
 static void cost(void **state)
@@ -166,7 +166,7 @@ static void cost(void **state)
 	show("");
 	assert_int_equal(draws, 1);
 	show("\n");
-	assert_int_equal(draws, 3);	// the old cursor and the new one
+	assert_int_equal(draws, 3); // the old cursor and the new one
 }
 
 // Everything at once: the screen stays what the cells say, and the cursor stays on it.
@@ -190,11 +190,16 @@ static void fuzz(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(glyphs, start), cmocka_unit_test_setup(newlines, start),
-		cmocka_unit_test_setup(tabs, start), cmocka_unit_test_setup(erase, start),
-		cmocka_unit_test_setup(cursor, start), cmocka_unit_test_setup(clear, start),
-		cmocka_unit_test_setup(wrap, start), cmocka_unit_test_setup(scroll, start),
-		cmocka_unit_test_setup(cost, start), cmocka_unit_test_setup(fuzz, start),
+		cmocka_unit_test_setup(glyphs, start),
+		cmocka_unit_test_setup(newlines, start),
+		cmocka_unit_test_setup(tabs, start),
+		cmocka_unit_test_setup(erase, start),
+		cmocka_unit_test_setup(cursor, start),
+		cmocka_unit_test_setup(clear, start),
+		cmocka_unit_test_setup(wrap, start),
+		cmocka_unit_test_setup(scroll, start),
+		cmocka_unit_test_setup(cost, start),
+		cmocka_unit_test_setup(fuzz, start),
 	};
 	return cmocka_run_group_tests_name("video/text", tests, NULL, NULL);
 }

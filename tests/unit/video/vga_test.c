@@ -66,11 +66,11 @@ static void left_alone(void **state)
 	assert_int_equal(probe(), E_NODEV);
 	assert_int_equal(card.writes, 0);
 	card.absent = false;
-	card.graphics_misc = 0x05;	// graphics
+	card.graphics_misc = 0x05; // graphics
 	assert_int_equal(probe(), E_NODEV);
-	card.graphics_misc = 0x0A;	// text, but elsewhere
+	card.graphics_misc = 0x0A; // text, but elsewhere
 	assert_int_equal(probe(), E_NODEV);
-	card.graphics_misc = 0x00;	// nobody has set it up
+	card.graphics_misc = 0x00; // nobody has set it up
 	assert_int_equal(probe(), E_NODEV);
 	card.graphics_misc = 0x0E;
 	boot.framebuffer = 0xFD000000;
@@ -96,7 +96,7 @@ static void cells(void **state)
 {
 	(void)state;
 	assert_int_equal(probe(), E_OK);
-	assert_int_equal(card.crtc[0x0A], 0x20);	// the card's cursor is off
+	assert_int_equal(card.crtc[0x0A], 0x20); // the card's cursor is off
 	for (uint32_t i = 0; i < 80 * 25; i++)
 		assert_int_equal(text[i], 0x0720);
 	assert_int_equal(memory.writes, 500);
@@ -106,7 +106,7 @@ static void cells(void **state)
 	assert_int_equal(text[2], 0x077E);
 	assert_int_equal(text[3], 0x0720);
 	assert_int_equal(text[80], 0x7020);
-	assert_int_equal(memory.writes, 502);		// four cells each
+	assert_int_equal(memory.writes, 502); // four cells each
 	show("\x01");
 	assert_int_equal(text[0], 0x7020);
 	assert_int_equal(text[80], 0x0720);
@@ -120,8 +120,10 @@ static void cells(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {	// the screen lives for good
-		cmocka_unit_test_setup(left_alone, start), cmocka_unit_test_setup(refused, start),
+	const struct CMUnitTest tests[] = {
+		// the screen lives for good
+		cmocka_unit_test_setup(left_alone, start),
+		cmocka_unit_test_setup(refused, start),
 		cmocka_unit_test_setup(cells, start),
 	};
 	return cmocka_run_group_tests_name("video/vga", tests, NULL, NULL);
