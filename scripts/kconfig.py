@@ -5,19 +5,26 @@ kconfig.py BUILD sync [NAME]     make them what configs/NAME_defconfig says; wit
 kconfig.py BUILD defconfig NAME  the same, always from configs/NAME_defconfig
 kconfig.py BUILD menuconfig | oldconfig [NAME]  change it by hand, from NAME if given
 kconfig.py BUILD savedefconfig [NAME]  write configs/NAME_defconfig; without NAME BUILD/defconfig
+kconfig.py BUILD diffconfig [A [B]]    what differs: each is a NAME, a file or a build folder; without them it is the
+                                       build folder's configuration and the defconfig that it comes from
+
+A defconfig may also lie in the build folder, as BUILD/NAME_defconfig.
 """
 import hashlib
 import os
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 import kconfiglib
 
+import drivers
 import external
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = "qemu_q35"
+HELP_COLUMNS = 100
 LINE = re.compile(r"(?:CONFIG_(?P<name>\w+)=(?P<value>.*)|# CONFIG_(?P<off>\w+) is not set)$")
 
 
@@ -67,7 +74,7 @@ class Config:
 	# --- defconfig ---
 
 	def defconfig_path(self, name):
-		places = [ROOT / "configs"] + [folder.path / "configs" for folder in self.external]
+		places = [ROOT / "configs"] + [folder.path / "configs" for folder in self.external] + [self.build]
 		for place in places:
 			if (place / f"{name}_defconfig").is_file():
 				return place / f"{name}_defconfig"
@@ -117,7 +124,10 @@ class Config:
 		return None
 
 	def load_defconfig(self, name):
-		path = self.defconfig_path(name)
+		self.load_checked(self.defconfig_path(name))
+		self.save(name)
+
+	def load_checked(self, path):
 		lines = self.assignments(path)
 		self.kconf.load_config(str(path))
 		errors = []
@@ -128,7 +138,6 @@ class Config:
 					f"{self.overridden(sym)}")
 		if errors:
 			raise ConfigError("\n".join(errors))
-		self.save(name)
 
 	@staticmethod
 	def overridden(sym):
@@ -168,9 +177,22 @@ class Config:
 		self.kconf.load_config(str(self.dot_config))
 		return self.save(before["base"], before["pure"])
 
+	def describe_devices(self):
+		"""Each driver's help ends with the devices that its own table lists."""
+		try:
+			found = drivers.read(self.kconf, self.external)
+		except (drivers.DriversError, OSError) as error:
+			print(f"warning: {error}", file=sys.stderr)	# a driver that is being written
+			return
+		for driver in found:
+			ids = textwrap.fill(f"{driver.bus.upper()} devices: " + ", ".join(map(str, driver.rows)), HELP_COLUMNS)
+			for node in self.kconf.syms[driver.option].nodes:
+				node.help = f"{node.help or ''}\n{ids}"
+
 	def menuconfig(self, *name):
 		import menuconfig
 		self.sync(*name)
+		self.describe_devices()
 		menuconfig.menuconfig(self.kconf)
 		self.take()
 
@@ -197,10 +219,37 @@ class Config:
 			self.save(name)
 
 
+	# --- two configurations ---
+
+	def values(self, which):
+		"""Of every option that somebody can set: its value in the configuration that `which` names."""
+		path = Path(os.environ.get("HERE", ".")) / which
+		if (path / ".config").is_file():
+			path /= ".config"
+		elif not path.is_file():
+			path = self.defconfig_path(which)
+		if path.name.endswith("defconfig"):
+			self.load_checked(path)
+		else:
+			self.kconf.load_config(str(path))
+		return {sym.name: sym.str_value or "n" for sym in self.kconf.unique_defined_syms}
+
+	def diffconfig(self, a=None, b=None):
+		if not self.recorded() and not b:
+			self.sync()
+		before, after = self.values(a or self.recorded()["base"]), self.values(b or str(self.build))
+		for node in self.kconf.node_iter(unique_syms=True):
+			sym = node.item
+			if isinstance(sym, kconfiglib.Symbol) and node.prompt and before[sym.name] != after[sym.name]:
+				print(f"{sym.name:24} {before[sym.name]} -> {after[sym.name]:8} {node.prompt[0]}")
+
+
 def main(args):
 	if len(args) < 2:
 		sys.exit(__doc__)
-	build, command, rest = Path(args[0]).resolve(), args[1], [a for a in args[2:] if a]
+	build, command, rest = Path(args[0]).resolve(), args[1], args[2:]
+	if command != "diffconfig":
+		rest = [word for word in rest if word]
 	try:
 		build.mkdir(parents=True, exist_ok=True)
 		config = Config(build)
@@ -209,7 +258,7 @@ def main(args):
 		elif command == "defconfig":
 			config.load_defconfig(*rest)
 			print(f"{shown(config.dot_config)}: configs/{rest[0]}_defconfig")
-		elif command in ("menuconfig", "oldconfig", "savedefconfig"):
+		elif command in ("menuconfig", "oldconfig", "savedefconfig", "diffconfig"):
 			getattr(config, command)(*rest)
 		else:
 			sys.exit(__doc__)

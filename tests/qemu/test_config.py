@@ -13,14 +13,14 @@ KCONFIG = ROOT / "scripts" / "kconfig.py"
 @pytest.fixture
 def tree(tmp_path):
 	"""A copy of what scripts/kconfig.py reads, so that a test may add a defconfig."""
-	for path in ROOT.rglob("Kconfig"):
+	for path in ROOT.rglob("Kconfig*"):
 		target = tmp_path / "tree" / path.relative_to(ROOT)
 		target.parent.mkdir(parents=True, exist_ok=True)
 		shutil.copy(path, target)
 	shutil.copytree(ROOT / "configs", tmp_path / "tree" / "configs")
 	(tmp_path / "tree" / "scripts").mkdir()
-	for script in (KCONFIG, KCONFIG.with_name("external.py")):
-		shutil.copy(script, tmp_path / "tree" / "scripts")
+	for script in ("kconfig.py", "external.py", "drivers.py"):
+		shutil.copy(ROOT / "scripts" / script, tmp_path / "tree" / "scripts")
 	(tmp_path / "tree" / "include").mkdir()
 	shutil.copy(ROOT / "include" / "driver.h", tmp_path / "tree" / "include")
 	return tmp_path / "tree"
@@ -101,8 +101,8 @@ def test_wrong_programs(tmp_path):
 
 
 def test_second_make_builds_nothing(images):
-	folder = images.folder("qemu_q35")
-	make("image", f"O={folder}")
-	before = {path: path.stat().st_mtime_ns for path in Path(folder).glob("[!.]*") if path.is_file()}
-	make("image", f"O={folder}")
-	assert before == {path: path.stat().st_mtime_ns for path in before}
+	with images.held("qemu_q35") as folder:
+		make("image", f"O={folder}")
+		before = {path: path.stat().st_mtime_ns for path in Path(folder).glob("[!.]*") if path.is_file()}
+		make("image", f"O={folder}")
+		assert before == {path: path.stat().st_mtime_ns for path in before}

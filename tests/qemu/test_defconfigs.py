@@ -30,6 +30,20 @@ def test_net(boot, echo, config, firmware, machine, interface, drive):
 		nets=[user_net(echo, device=interface)]), "netcheck")
 
 
+MMIO = {"firmware": "pvh", "machine": "microvm", "cores": 2, "args": ["-global", "virtio-mmio.force-legacy=false"]}
+
+
+def test_microvm_disk(boot, disk):
+	"""No PCI: the drive is at an address of its own."""
+	image = disk(24)
+	passed(boot("microvm", "diskcheck", disks=[{"file": image, "device": "virtio-blk-device"}], **MMIO), "diskcheck")
+	verify_disk(image)
+
+
+def test_microvm_net(boot, echo):
+	passed(boot("microvm", "netcheck", nets=[user_net(echo, device="virtio-net-device")], **MMIO), "netcheck")
+
+
 def test_usb_keyboard(boot):
 	"""The desktop board's keyboard reaches the monitor."""
 	machine = boot("intel_1g_nvme", "monitor", firmware="pvh", display=True,
