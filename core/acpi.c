@@ -2,8 +2,8 @@
 #include "core.h"
 
 #define TABLES 64
-#define RSDP_SIGNATURE 0x2052545020445352ul	// "RSD PTR "
-#define TABLE_LIMIT 0x1000000u	// longer than any table that there is: nonsense
+#define RSDP_SIGNATURE 0x2052545020445352ul // "RSD PTR "
+#define TABLE_LIMIT 0x1000000u              // longer than any table that there is: nonsense
 
 static const struct acpi_header *tables[TABLES];
 static uint32_t table_count;
@@ -27,7 +27,7 @@ static uint64_t load(uint64_t at, uint32_t bytes)
 // Makes firmware memory readable where the memory map did not.
 static bool map(uint64_t phys, uint32_t bytes)
 {
-	if ((phys - 1) >> 46)	// 0, or no address at all
+	if ((phys - 1) >> 46) // 0, or no address at all
 		return false;
 	for (uint64_t end = phys + bytes, run; phys < end; phys += run) {
 		page_lookup(phys, &run);
@@ -68,7 +68,7 @@ static void find_rsdp(uint32_t from, uint32_t end)
 void acpi_find(void)
 {
 	uint32_t bda = 0x40E;
-	__asm__("" : "+r"(bda));	// an address that the compiler must not reason about
+	__asm__("" : "+r"(bda)); // an address that the compiler must not reason about
 	uint32_t ebda = *(const uint16_t *)(uint64_t)bda << 4;
 	find_rsdp(ebda, ebda + 1024);
 	find_rsdp(0xE0000, 0x100000);
@@ -82,7 +82,7 @@ void acpi_init(void)
 		boot.rsdp = 0;
 		return;
 	}
-	uint32_t width = *(const uint8_t *)(rsdp + 15) >= 2 && *(const uint64_t *)(rsdp + 24) ? 8 : 4;	// revision, XSDT
+	uint32_t width = *(const uint8_t *)(rsdp + 15) >= 2 && *(const uint64_t *)(rsdp + 24) ? 8 : 4; // revision, XSDT
 	const struct acpi_header *root = add(load(rsdp + 8 + 2 * width, width));
 	if (!root)
 		return;

@@ -3,32 +3,38 @@
 // is consistent and complete: the bytes may be anything.  "a." = section of the ACPI Specification 6.4.
 #include <acpi.h>
 
-#define AML_BYTE 0x0A			// prefixes of constants (a.20.2.3)
+#define AML_BYTE 0x0A // prefixes of constants (a.20.2.3)
 #define AML_DWORD 0x0C
 #define AML_QWORD 0x0E
-#define AML_PACKAGE 0x12		// a.20.2.5.4
-#define AML_S5 0x5F35535F		// "_S5_"
-#define AML_CBA 0x4142435F		// "_CBA"
-#define AML_RETURN 0xA4			// a.20.2.5.3
+#define AML_PACKAGE 0x12   // a.20.2.5.4
+#define AML_S5 0x5F35535F  // "_S5_"
+#define AML_CBA 0x4142435F // "_CBA"
+#define AML_RETURN 0xA4    // a.20.2.5.3
 
 // Resource descriptors (a.6.4.2, a.6.4.3).  The last three: tag, length, and what the addresses are of (a.6.4.3.5).
-#define RES_SMALL_FIRST 0x20		// what is below is reserved
+#define RES_SMALL_FIRST 0x20 // what is below is reserved
 #define RES_END_TAG 0x79
 #define RES_LARGE 0x80
-#define RES_BUS 0x02000D88		// word, bus numbers
-#define RES_MEMORY32 0x00001787		// double word, memory
-#define RES_MEMORY64 0x00002B8A		// quad word, memory
-#define RES_LONGEST 46			// bytes of the latter
+#define RES_BUS 0x02000D88      // word, bus numbers
+#define RES_MEMORY32 0x00001787 // double word, memory
+#define RES_MEMORY64 0x00002B8A // quad word, memory
+#define RES_LONGEST 46          // bytes of the latter
 
 struct aml_search {
 	const uint8_t *at, *end;
-	uint32_t block;		// how many definition blocks have been begun
+	uint32_t block; // how many definition blocks have been begun
 };
 
 // Little-endian, as the CPU is; unaligned.
-struct word { uint16_t value; } __attribute__((packed, may_alias));
-struct dword { uint32_t value; } __attribute__((packed, may_alias));
-struct qword { uint64_t value; } __attribute__((packed, may_alias));
+struct word {
+	uint16_t value;
+} __attribute__((packed, may_alias));
+struct dword {
+	uint32_t value;
+} __attribute__((packed, may_alias));
+struct qword {
+	uint64_t value;
+} __attribute__((packed, may_alias));
 #define LOAD16(at) (((const struct word *)(at))->value)
 #define LOAD32(at) (((const struct dword *)(at))->value)
 #define LOAD64(at) (((const struct qword *)(at))->value)
@@ -105,7 +111,7 @@ uint64_t aml_ecam(void)
 	const uint8_t *at;
 	while ((at = aml_find(&search, AML_CBA)) && search.end - at > 10) {
 		if (at[1] == AML_RETURN)
-			at += 2;	// behind the method's flags
+			at += 2; // behind the method's flags
 		if (*at == AML_DWORD)
 			return LOAD32(at + 1);
 		if (*at == AML_QWORD)

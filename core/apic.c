@@ -21,8 +21,8 @@
 #define REG_TIMER_DIVIDE 0x3E
 #define ICR_PENDING 0x1000
 
-static volatile uint8_t *lapic;		// NULL: x2APIC
-static uint64_t timer_scale;		// ticks = ns * timer_scale >> 32
+static volatile uint8_t *lapic; // NULL: x2APIC
+static uint64_t timer_scale;    // ticks = ns * timer_scale >> 32
 
 static uint32_t reg_read(uint32_t reg)
 {
@@ -50,15 +50,20 @@ uint32_t apic_self(void)
 	return CONFIG_ON(CORE_X2APIC) && !lapic ? id : id >> 24;
 }
 
+bool apic_reaches(uint32_t apic_id)
+{
+	return apic_id <= APIC_ID_MOST || (CONFIG_ON(CORE_X2APIC) && !lapic);
+}
+
 void apic_ipi(uint32_t apic_id, uint32_t command)
 {
 	if (CONFIG_ON(CORE_X2APIC) && !lapic) {
-		__asm__ volatile("wrmsr" :: "c"(MSR_X2APIC + REG_ICR), "a"(command), "d"(apic_id) : "memory");
+		msr_write_halves(MSR_X2APIC + REG_ICR, command, apic_id); // 11.12.9: both at once, no wait
 		return;
 	}
 	uint64_t flags = irq_save();
 	for (uint32_t reads = 100000; reads-- && reg_read(REG_ICR) & ICR_PENDING;)
-		;		// the last one takes a few microseconds, a read at least 10 ns
+		; // the last one takes a few microseconds, a read at least 10 ns
 	reg_write(REG_ICR_HIGH, apic_id << 24);
 	reg_write(REG_ICR, command);
 	irq_restore(flags);
@@ -70,11 +75,13 @@ void apic_enable(void)
 	uint32_t mode = BASE_ENABLE;
 	if (CONFIG_ON(CORE_X2APIC) && cpu_id(1, 0).ecx >> 21 & 1)
 		mode |= BASE_X2APIC;
+	else if (!CONFIG_ON(CORE_X2APIC) && msr_read(MSR_APIC_BASE) & BASE_X2APIC)
+		panic("x2APIC is on, and CORE_X2APIC off");
 	else if (!lapic)
 		lapic = mem_map_device(LAPIC_PHYS, PAGE);
-	__asm__ volatile("rdmsr; or %0, %%eax; wrmsr" :: "r"(mode), "c"(MSR_APIC_BASE) : "eax", "edx", "memory");
+	msr_set(MSR_APIC_BASE, mode);
 	reg_write(REG_SPURIOUS, 0x100 | VECTOR_SPURIOUS);
-	reg_write(REG_TIMER_DIVIDE, 0xB);	// by 1
+	reg_write(REG_TIMER_DIVIDE, 0xB); // by 1
 	reg_write(REG_LVT_TIMER, VECTOR_TIMER);
 }
 
@@ -98,7 +105,7 @@ void apic_timer_arm(uint64_t ns)
 #define IOAPIC_VERSION 1
 #define IOAPIC_ENTRY 0x10
 #define ENTRY_MASKED 0x10000u
-#define ENTRY_FLAGS(flags) ((flags) << 12)	// where the MADT has polarity and trigger (a.5.2.12.5: bits 1 and 3)
+#define ENTRY_FLAGS(flags) ((flags) << 12) // where the MADT has polarity and trigger (a.5.2.12.5: bits 1 and 3)
 #define LEVEL_LOW 0xAu
 #define ALL_LINES (~0u)
 
@@ -107,7 +114,7 @@ const void *madt_entry(uint8_t type, uint32_t index)
 	const struct acpi_header *madt = acpi_table("APIC", 0);
 	if (!madt)
 		return NULL;
-	const uint8_t *entry = (const uint8_t *)madt + 44, *end = (const uint8_t *)madt + madt->length;	// a.5.2.12
+	const uint8_t *entry = (const uint8_t *)madt + 44, *end = (const uint8_t *)madt + madt->length; // a.5.2.12
 	for (; end - entry >= 2 && entry[1] >= 2 && entry[1] <= end - entry; entry += entry[1])
 		if (entry[0] == type && entry[1] >= 8 && !index--)
 			return entry;

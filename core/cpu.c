@@ -2,12 +2,12 @@
 #include "core.h"
 
 #define MSR_PAT 0x277
-#define PAT 0x00070106		// WB, WC, UC-, UC; twice, so that bit 7 of an entry means nothing for a page of 4 KiB
-#define CR0 0x80010033ul	// PG, WP, NE, ET, MP, PE: caches on, vector unit on
-#define CR4 0x620ul		// PAE, OSFXSR, OSXMMEXCPT
+#define PAT 0x00070106   // WB, WC, UC-, UC; twice, so that bit 7 of an entry means nothing for a page of 4 KiB
+#define CR0 0x80010033ul // PG, WP, NE, ET, MP, PE: caches on, vector unit on
+#define CR4 0x620ul      // PAE, OSFXSR, OSXMMEXCPT
 #define CR4_OSXSAVE 0x40000u
-#define XCR0 0xE7u		// x87, SSE, AVX, AVX-512: what programs may use, 2688 bytes of state
-#define CODE 8			// selectors
+#define XCR0 0xE7u // x87, SSE, AVX, AVX-512: what programs may use, 2688 bytes of state
+#define CODE 8     // selectors
 #define FIRST_TSS 0x10
 
 // From below: exceptions, interrupts and a program's callbacks, work; under each of them a page that is not there.  In
@@ -49,13 +49,15 @@ uint32_t smp_count(void)
 void cpu_paging(const uint64_t *root)
 {
 	uint32_t cr4_xsave = cpu_id(1, 0).ecx >> 8 & CR4_OSXSAVE;
-	__asm__ volatile("wrmsr" :: "c"(MSR_PAT), "a"(PAT), "d"(PAT));
-	__asm__ volatile("mov $0xC0000080, %%ecx; rdmsr; or $8, %%ah; wrmsr" ::: "eax", "ecx", "edx");	// EFER.NXE
+	__asm__ volatile("wrmsr" : : "c"(MSR_PAT), "a"(PAT), "d"(PAT));
+	__asm__ volatile("mov $0xC0000080, %%ecx; rdmsr; or $8, %%ah; wrmsr" : : : "eax", "ecx", "edx"); // EFER.NXE
 	__asm__ volatile("mov %0, %%cr4; mov %1, %%cr3; mov %2, %%cr0"
-			 :: "r"(CR4 | cr4_xsave), "r"(root), "r"(CR0) : "memory");
+					 :
+					 : "r"(CR4 | cr4_xsave), "r"(root), "r"(CR0)
+					 : "memory");
 	cpu_xsave = cr4_xsave;
 	if (cr4_xsave)
-		__asm__ volatile("xsetbv" :: "a"(cpu_id(0xD, 0).eax & XCR0), "d"(0), "c"(0));
+		__asm__ volatile("xsetbv" : : "a"(cpu_id(0xD, 0).eax & XCR0), "d"(0), "c"(0));
 }
 
 // First thing on each core.  `stack` is the top of its stacks.
@@ -67,14 +69,16 @@ void cpu_setup(struct cpu *cpu, uint32_t stack)
 	} gdtr = { sizeof(gdt) - 1, gdt }, idtr = { PAGE - 1, irq_table };
 	uint32_t selector = FIRST_TSS + 16 * cpu->index, tss = (uintptr_t)&cpu->tss;
 	uint32_t *entry = (uint32_t *)((char *)gdt + selector);
-	entry[0] = tss << 16 | (sizeof(cpu->tss) - 1);	// Intel SDM vol. 3, 8.2.3
-	entry[1] = tss >> 16 | 0x8900;			// 64-bit TSS, available; the kernel lies below 16 MiB
+	entry[0] = tss << 16 | (sizeof(cpu->tss) - 1); // Intel SDM vol. 3, 8.2.3
+	entry[1] = tss >> 16 | 0x8900;                 // 64-bit TSS, available; the kernel lies below 16 MiB
 	cpu->stack = stack -= PAGE;
 	cpu->tss.ist[0] = stack -= STACK_BYTES + PAGE;
 	cpu->tss.ist[1] = stack - GUARDED;
 	__asm__ volatile("lgdt %0; lidt %1; pushq %2; pushq $1f; lretq; 1: mov %3, %%ds; mov %3, %%es; mov %3, %%ss;"
-			 "mov %3, %%fs; mov %3, %%gs; ltr %w4"
-			 :: "m"(gdtr), "m"(idtr), "i"(CODE), "r"(0), "r"(selector) : "memory");
+					 "mov %3, %%fs; mov %3, %%gs; ltr %w4"
+					 :
+					 : "m"(gdtr), "m"(idtr), "i"(CODE), "r"(0), "r"(selector)
+					 : "memory");
 }
 
 // Memory for the cores that there are.
@@ -82,7 +86,7 @@ void cpu_prepare(void)
 {
 	uint32_t bytes = smp_listed * CORE_STACKS;
 	uint32_t at = (uintptr_t)must_alloc(bytes, PAGE);
-	gdt[CODE / 8] = 0x00209B0000000000;	// 64-bit code, accessed: the trampoline can't write here
+	gdt[CODE / 8] = 0x00209B0000000000; // 64-bit code, accessed: the trampoline can't write here
 	smp_stacks = at + CORE_STACKS;
 	for (uint32_t end = at + bytes; at < end; at += CORE_STACKS)
 		for (uint32_t guard = 0; guard < 3 * GUARDED; guard += GUARDED)

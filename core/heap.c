@@ -1,7 +1,7 @@
 // The one allocator: first fit over a sorted list of free chunks, whose headers lie in the chunks themselves.
 #include "core.h"
 
-#define UNIT 64ul	// a cache line; sizes and addresses are multiples of it
+#define UNIT 64ul // a cache line; sizes and addresses are multiples of it
 #define GROW 0x10000ul
 
 struct chunk {
@@ -9,7 +9,7 @@ struct chunk {
 	uint64_t bytes;
 };
 
-static struct chunk first;	// of no bytes, before all others
+static struct chunk first; // of no bytes, before all others
 static struct lock heap_lock;
 uint32_t heap_used;
 
@@ -84,7 +84,7 @@ void *mem_alloc(size_t bytes, size_t align)
 	uint64_t step = GROW;
 	while (!(memory = take(bytes, align)) && step >= PAGE)
 		if (grow(ALIGN_UP(bytes + align, step)) != E_OK)
-			step /= GROW / PAGE;	// the second try is for as little as will do
+			step /= GROW / PAGE; // the second try is for as little as will do
 	if (memory)
 		heap_used += bytes;
 	lock_drop(&heap_lock);

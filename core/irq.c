@@ -8,13 +8,15 @@
 
 static irq_handler handlers[256];
 static void *args[256];
-static uint32_t targets[256];	// APIC id of the core that a vector was given to
+static uint32_t targets[256]; // APIC id of the core that a vector was given to
 uint64_t irq_table[512];
 static uint8_t stubs[PAGE] __attribute__((aligned(PAGE)));
 
 int irq_alloc(irq_handler handler, void *arg, uint32_t cpu)
 {
 	int vector = FIRST;
+	if (CONFIG_ON(CORE_X2APIC) && cpus[cpu].apic_id > APIC_ID_MOST)
+		return E_NOTSUP;
 	while (handlers[vector])
 		if (vector++ == LAST)
 			return E_NOMEM;
@@ -71,9 +73,9 @@ void irq_init(void)
 		*stub = 0xE8;
 		*(uint32_t *)(stub + 1) = (uintptr_t)irq_common - (address + 5);
 		gate[0] = 8 << 16 | (uint16_t)address;
-		gate[1] = (address & 0xFFFF0000) + 0x8E01 + (i < FIRST);	// interrupt gate, stack 1 or 2
+		gate[1] = (address & 0xFFFF0000) + 0x8E01 + (i < FIRST); // interrupt gate, stack 1 or 2
 	}
 	page_map((uintptr_t)stubs, (uintptr_t)stubs, PAGE, MAP_READ | MAP_EXEC);
-	handlers[VECTOR_WAKE] = (irq_handler)key_check;	// another core has work for this one, which is awake now
+	handlers[VECTOR_WAKE] = (irq_handler)key_check; // another core has work for this one, which is awake now
 	handlers[VECTOR_TIMER] = timer_tick;
 }

@@ -3,10 +3,10 @@
 #include <console.h>
 
 #define RING 8192u
-#define WIDEST 24	// number
+#define WIDEST 24 // number
 
 static char ring[RING];
-static uint64_t logged;		// bytes ever
+static uint64_t logged; // bytes ever
 static struct console *consoles;
 static struct lock console_lock;
 
@@ -106,4 +106,4 @@ void log_list(const char *format, const uint64_t *args)
 
 // Puts the arguments in a row: each has a slot of 8 bytes, in registers and then on the stack (System V ABI, 3.2.3).
 __asm__(".text; .global log; log: pop %rax; push %r9; push %r8; push %rcx; push %rdx; push %rsi; mov %rsp, %rsi;"
-	"push %rax; call log_list; pop %rax; add $40, %rsp; jmp *%rax");
+		"push %rax; call log_list; pop %rax; add $40, %rsp; jmp *%rax");

@@ -32,7 +32,7 @@ static void memory_start(void)
 	if (memory_init() != E_OK)
 		panic("not enough memory: Ingot needs 4 MiB");
 	page_init();
-	heap_add(EARLY_STACK, KERNEL_LIMIT);	// the PVH entry's page tables are done with
+	heap_add(EARLY_STACK, KERNEL_LIMIT); // the PVH entry's page tables are done with
 	memory_remove(boot.program, boot.program + boot.program_bytes);
 }
 
@@ -79,6 +79,6 @@ void kernel_main(const void *info)
 	if (CONFIG_ON(CORE_BAREMETAL_INFO))
 		baremetal_init();
 	log("kernel %u KiB, drivers %u KiB, program %u MiB\n", memory.kernel_kib, memory.driver_kib,
-	    (uint32_t)(memory.program_bytes >> 20));
+		(uint32_t)(memory.program_bytes >> 20));
 	program_run();
 }

@@ -3,7 +3,7 @@
 #include "core.h"
 
 #define PRESENT 1ul
-#define LARGE 0x80ul		// or a page of 4 KiB
+#define LARGE 0x80ul // or a page of 4 KiB
 #define NO_EXECUTE (1ul << 63)
 #define ADDRESS 0x000FFFFFFFFFF000ul
 
@@ -14,7 +14,7 @@ extern const struct fixed {
 
 struct memory_state memory;
 uint64_t page_root[PAGE / 8] __attribute__((aligned(PAGE)));
-static uint8_t largest;		// size of the largest pages, as a power of two
+static uint8_t largest; // size of the largest pages, as a power of two
 static uint64_t phys_limit;
 
 // ---- The map --------------------------------------------------------------------------------------------------
@@ -43,7 +43,8 @@ void memory_remove(uint64_t base, uint64_t end)
 		memmove(at, at + 1, (char *)memory.free_end-- - (char *)(at + 1));
 		range_add(old.base, base);
 		range_add(end, old.end);
-		at = memory.free - 1;	// the list has changed under us
+		// cppcheck-suppress pointerOutOfBounds ; the loop begins with one more
+		at = memory.free - 1; // the list has changed under us
 	}
 }
 
@@ -57,7 +58,7 @@ int memory_init(void)
 			uint64_t base = entry->base, end = base + entry->bytes;
 			if ((entry->type != BOOT_RAM) != other || !entry->bytes)
 				continue;
-			memory_remove(base, end);	// RAM as well: entries may overlap
+			memory_remove(base, end); // RAM as well: entries may overlap
 			if (other)
 				continue;
 			total += entry->bytes;
@@ -94,24 +95,24 @@ bool page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t flags)
 	for (; virt < end; virt += size, leaf += size) {
 		uint64_t *entry = page_root;
 		uint32_t shift = 48;
-		__asm__("" : "+r"(shift));	// or the first round is there twice
+		__asm__("" : "+r"(shift)); // or the first round is there twice
 		for (;;) {
 			shift -= 9;
 			size = 1ul << shift;
 			entry += virt >> shift & 511;
 			if (shift == 12)
 				break;
-			if ((*entry & (PRESENT | LARGE)) != PRESENT) {	// where there are smaller pages, go through them
+			if ((*entry & (PRESENT | LARGE)) != PRESENT) { // where there are smaller pages, go through them
 				if (shift <= largest && !((virt | leaf) & (size - PAGE)) && end - virt >= size)
 					break;
 				if (!split(entry, shift))
 					return false;
 			}
-			entry = (uint64_t *)(uint64_t)((uint32_t)*entry & ~0xFFFu);	// tables lie below 4 GiB
+			entry = (uint64_t *)(uint64_t)((uint32_t)*entry & ~0xFFFu); // tables lie below 4 GiB
 		}
 		*entry = leaf;
 	}
-	__asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" ::: "rax", "memory");
+	__asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" : : : "rax", "memory");
 	return true;
 }
 
@@ -124,7 +125,7 @@ uint64_t page_lookup(uint64_t virt, uint64_t *bytes)
 {
 	const uint64_t *entry = page_root;
 	*bytes = 0;
-	if (((int64_t)virt >> 47) + 1ul > 1)	// not canonical
+	if (((int64_t)virt >> 47) + 1ul > 1) // not canonical
 		return 0;
 	for (uint32_t shift = 39;; shift -= 9) {
 		uint64_t found = entry[virt >> shift & 511], inside = virt & ((1ul << shift) - 1);
@@ -209,7 +210,7 @@ static void extent_add(uint64_t phys, uint64_t bytes)
 void page_program(uint32_t flags)
 {
 	uint64_t tables = (4 + 3 * (memory.free_end - memory.free) + (memory.ram_mib >> 10)) * PAGE;
-	mem_free(mem_alloc(tables, PAGE), tables);	// the heap grows if it must, and keeps what it got
+	mem_free(mem_alloc(tables, PAGE), tables); // the heap grows if it must, and keeps what it got
 	for (uint32_t shift = largest; shift >= 12; shift -= 9)
 		for (const struct range *range = memory.free; range < memory.free_end; range++) {
 			uint64_t bytes = 1ul << shift;
@@ -218,6 +219,7 @@ void page_program(uint32_t flags)
 				continue;
 			extent_add(base, end - base);
 			memory_remove(base, end);
+			// cppcheck-suppress pointerOutOfBounds ; as above
 			range = memory.free - 1;
 		}
 	for (const struct extent *extent = memory.extents; extent < memory.extents + memory.extent_count; extent++)

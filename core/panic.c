@@ -3,6 +3,7 @@
 #include <pio.h>
 
 // Vectors 0 to 21 (Intel SDM vol. 3, 6.3.1).
+// clang-format off
 static const char mnemonics[][3] = {
 	"DE", "DB", "NM", "BP", "OF", "BR", "UD", "NM", "DF", "CS", "TS",
 	"NP", "SS", "GP", "PF", "??", "MF", "AC", "MC", "XF", "VE", "CP",
@@ -12,6 +13,7 @@ static const char registers[][6] = {
 	"\nr15 ", " r14 ", " r13 ", " r12 ", "\nr11 ", " r10 ", " r9  ", " r8  ",
 	"\nrdi ", " rsi ", " rbp ", " rbx ", "\nrdx ", " rcx ", " rax ",
 };
+// clang-format on
 
 void halt(void)
 {
@@ -84,7 +86,7 @@ void panic_trap(const struct trap *trap)
 	smp_stop();
 	__asm__("mov %%cr2, %0" : "=r"(cr2));
 	log("\nPANIC: exception %u #%s at %lx, core %u, error %lx, address %lx", vector, mnemonics[vector], trap->rip,
-	    smp_self(), trap->error, cr2);
+		smp_self(), trap->error, cr2);
 	const uint64_t *value = &trap->r15;
 	for (uint32_t i = 0; i < ARRAY_SIZE(registers); i++)
 		log("%s%016lx", registers[i], value[i]);

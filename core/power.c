@@ -8,7 +8,7 @@
 #define SCI_EN 1
 #define SLP_EN 0x2000
 #define ENABLE_US 300000u
-#define QEMU_CONTROL 0x604	// where QEMU's machines have this register, with or without ACPI tables
+#define QEMU_CONTROL 0x604 // where QEMU's machines have this register, with or without ACPI tables
 
 // A register of 8 bits: memory or port.
 static void gas_write(const struct acpi_gas *gas, uint8_t value)
@@ -55,6 +55,6 @@ void power_reboot(void)
 	time_delay_us(1000);
 	pio_write8(0x64, 0xFE);
 	time_delay_us(1000);
-	__asm__ volatile("lidt %0; int3" :: "m"(gdt[0]));
+	__asm__ volatile("lidt %0; int3" : : "m"(gdt[0]));
 	halt();
 }

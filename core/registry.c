@@ -8,7 +8,7 @@ extern const struct platform_driver *const __drivers_console_start[], *const __d
 extern const struct platform_driver *const __drivers_device_start[], *const __drivers_platform_end[];
 extern void (*const __bus_scan_start[])(void), (*const __bus_scan_end[])(void);
 
-#define TABLE_PLATFORM (TABLE_USB + 1)	// and one for each stage
+#define TABLE_PLATFORM (TABLE_USB + 1) // and one for each stage
 
 static const void *const *const bounds[] = {
 	[TABLE_PCI] = (const void *const *)__drivers_pci_start,
@@ -20,13 +20,13 @@ static const void *const *const bounds[] = {
 	[TABLE_PLATFORM + STAGE_DEVICE + 1] = (const void *const *)__drivers_platform_end,
 };
 
-static struct device *devices;		// in the order of discovery
-static uint8_t platform_bound[256];	// 1: driver number n of all is a platform driver that has found its hardware
+static struct device *devices;      // in the order of discovery
+static uint8_t platform_bound[256]; // 1: driver number n of all is a platform driver that has found its hardware
 
 // How specific a row is that matches, 0 if it doesn't: what it names beyond the class, then the length of the mask.
 static uint32_t row_rank(const struct dev_id *row, const struct device *dev)
 {
-	const uint16_t *wanted = &row->vendor, *actual = &dev->vendor;	// device, subvendor and subdevice follow both
+	const uint16_t *wanted = &row->vendor, *actual = &dev->vendor; // device, subvendor and subdevice follow both
 	uint32_t rank = 1;
 	for (uint32_t i = 4; i--;) {
 		rank *= 2;
@@ -63,7 +63,7 @@ int registry_match(struct device *dev, enum driver_table table)
 				found = entry;
 			}
 		}
-		if (!best)	// no more, or one has failed half-way
+		if (!best) // no more, or one has failed half-way
 			break;
 		tried = found;
 		limit = best;
@@ -77,6 +77,14 @@ int registry_match(struct device *dev, enum driver_table table)
 	return rc;
 }
 
+int registry_offer(struct device *dev, enum driver_table table)
+{
+	log("%s %04x:%04x %06x", dev->name, dev->vendor, dev->device, dev->class);
+	int rc = registry_match(dev, table);
+	log(rc == E_OK ? "\n" : rc == E_NODEV ? " no driver\n" : "; left alone\n");
+	return rc;
+}
+
 int registry_add(struct device *dev, enum driver_table table)
 {
 	struct device **link = &devices;
@@ -84,10 +92,7 @@ int registry_add(struct device *dev, enum driver_table table)
 		link = &(*link)->next;
 	dev->next = NULL;
 	*link = dev;
-	log("%s %04x:%04x %06x", dev->name, dev->vendor, dev->device, dev->class);
-	int rc = registry_match(dev, table);
-	log(rc == E_OK ? "\n" : rc == E_NODEV ? " no driver\n" : "; left alone\n");
-	return rc;
+	return registry_offer(dev, table);
 }
 
 void registry_drop(struct device *dev)
@@ -122,7 +127,7 @@ const char *registry_driver(uint32_t index, const char **bus, uint32_t *bound)
 	*bound = platform_bound[index];
 	for (struct device *dev = devices; dev; dev = dev->next)
 		*bound += dev->driver == *entry || dev->bound == *entry;
-	return *(const char *const *)*entry;	// both kinds of driver begin with their name
+	return *(const char *const *)*entry; // both kinds of driver begin with their name
 }
 
 void registry_run(enum driver_stage stage)

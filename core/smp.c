@@ -3,19 +3,19 @@
 #include <mmio.h>
 
 #define TRAMPOLINE 0x8000ul
-#define TRAMPOLINE_BYTES 112	// at most
+#define TRAMPOLINE_BYTES 112 // at most
 #define INIT_US 10u
-#define START_US 200u		// between the start-up IPIs
-#define ONLINE_US 200000u	// a core that has not come by then is given up
-#define DROP_US 100000u		// RESET waits so long for a core to leave the kernel
-#define ANSWER_US 5000000u	// and so long for a core to take an interrupt; emulated ones share few real ones
+#define START_US 200u      // between the start-up IPIs
+#define ONLINE_US 200000u  // a core that has not come by then is given up
+#define DROP_US 100000u    // RESET waits so long for a core to leave the kernel
+#define ANSWER_US 5000000u // and so long for a core to take an interrupt; emulated ones share few real ones
 
 extern const char trampoline[];
 void system_smp_lock(void), system_smp_lock_end(void);
 extern char __text_end[];
 
 uint32_t smp_ticket = 1;
-static struct cpu *smp_end = cpus + 1;	// behind the last that is listed
+static struct cpu *smp_end = cpus + 1; // behind the last that is listed
 static bool mwait, stopping;
 
 // ---- What another core does -----------------------------------------------------------------------------------
@@ -35,8 +35,8 @@ static void idle(struct cpu *cpu)
 			__asm__ volatile("cli");
 			if (__atomic_load_n(&cpu->work, __ATOMIC_ACQUIRE))
 				break;
-			if (mwait)	// an interrupt ends it too, and so does a store to work
-				__asm__ volatile("monitor; sti; mwait" :: "a"(&cpu->work), "c"(0), "d"(0) : "memory");
+			if (mwait) // an interrupt ends it too, and so does a store to work
+				__asm__ volatile("monitor; sti; mwait" ::"a"(&cpu->work), "c"(0), "d"(0) : "memory");
 			else
 				__asm__ volatile("sti; hlt" ::: "memory");
 		}
@@ -88,10 +88,11 @@ static void start(uint32_t command, uint32_t us)
 void smp_list(void)
 {
 	const uint8_t *entry;
+	// NOLINTNEXTLINE(bugprone-too-small-loop-variable): 0 and 9
 	for (uint8_t type = MADT_LAPIC; type <= MADT_X2APIC; type += MADT_X2APIC)
 		for (uint32_t i = 0; (entry = madt_entry(type, i)); i++) {
 			uint32_t id = type ? *(const uint32_t *)(entry + 4) : entry[3];
-			if (!(entry[type ? 8 : 4] & 1) || smp_listed == CPU_MAX || find(id))
+			if (!(entry[type ? 8 : 4] & 1) || smp_listed == CPU_MAX || !apic_reaches(id) || find(id))
 				continue;
 			smp_end->index = smp_listed++;
 			smp_end++->apic_id = id;
@@ -102,7 +103,7 @@ void smp_init(void)
 {
 	memcpy((void *)TRAMPOLINE, trampoline, TRAMPOLINE_BYTES);
 	page_map(TRAMPOLINE, TRAMPOLINE, PAGE, MAP_READ | MAP_EXEC);
-	mwait = (cpu_id(1, 0).ecx & 0x80000008) == 8;	// there, and no hypervisor, to which it would be an exit
+	mwait = (cpu_id(1, 0).ecx & 0x80000008) == 8; // there, and no hypervisor, to which it would be an exit
 	start(IPI_INIT, INIT_US);
 	start(IPI_START | TRAMPOLINE >> 12, START_US);
 	start(IPI_START | TRAMPOLINE >> 12, ONLINE_US);
@@ -113,6 +114,14 @@ void smp_init(void)
 }
 
 // ---- Work ---------------------------------------------------------------------------------------------------------
+
+int smp_wake(uint32_t core)
+{
+	if (core >= smp_listed)
+		return E_NODEV;
+	apic_ipi(cpus[core].apic_id, IPI_FIXED | VECTOR_WAKE);
+	return E_OK;
+}
 
 static int give(struct cpu *cpu, void (*fn)(void *), void *arg)
 {
@@ -160,11 +169,11 @@ void smp_nmi(struct trap *trap)
 	uint32_t drop = cpu->drop;
 	if (!drop)
 		panic_trap(trap);
-	__atomic_store_n(&cpu->drop, 0, __ATOMIC_RELEASE);	// answered: the next one may be sent
-	if ((cpu->state != CPU_BUSY || drop == 1) && trap->rip < (uintptr_t)__text_end &&	// no program lies below
-	    (trap->rip < (uintptr_t)system_smp_lock || trap->rip >= (uintptr_t)system_smp_lock_end))
+	__atomic_store_n(&cpu->drop, 0, __ATOMIC_RELEASE); // answered: the next one may be sent
+	if ((cpu->state != CPU_BUSY || drop == 1) && trap->rip < (uintptr_t)__text_end && // no program lies below
+		(trap->rip < (uintptr_t)system_smp_lock || trap->rip >= (uintptr_t)system_smp_lock_end))
 		return;
-	apic_eoi();			// it may have been in a callback
+	apic_eoi(); // it may have been in a callback
 	trap->rip = (uint64_t)idle_again;
 	trap->rsp = cpu->stack + PAGE - 8;
 	trap->rflags = 2;

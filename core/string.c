@@ -5,8 +5,7 @@ __attribute__((noinline)) void *memcpy(void *to, const void *from, size_t len)
 {
 	void *at = to;
 	size_t words = len >> 3;
-	__asm__ volatile("rep movsq; mov %3, %2; rep movsb"
-			 : "+D"(at), "+S"(from), "+c"(words) : "r"(len & 7) : "memory");
+	__asm__ volatile("rep movsq; mov %3, %2; rep movsb" : "+D"(at), "+S"(from), "+c"(words) : "r"(len & 7) : "memory");
 	return to;
 }
 
@@ -21,7 +20,9 @@ __attribute__((noinline)) void *memset(void *to, int byte, size_t len)
 	void *at = to;
 	size_t words = len >> 3;
 	__asm__ volatile("rep stosq; mov %2, %1; rep stosb"
-			 : "+D"(at), "+c"(words) : "r"(len & 7), "a"((uint8_t)byte * 0x0101010101010101ul) : "memory");
+					 : "+D"(at), "+c"(words)
+					 : "r"(len & 7), "a"((uint8_t)byte * 0x0101010101010101ul)
+					 : "memory");
 	return to;
 }
 

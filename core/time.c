@@ -7,7 +7,7 @@
 #define WINDOW_NS 100000u
 
 static uint32_t khz;
-static uint64_t scale = 1ul << 32;	// ns = ticks * scale >> 32
+static uint64_t scale = 1ul << 32; // ns = ticks * scale >> 32
 
 // ---- Frequency, in kHz ------------------------------------------------------------------------------------------
 
@@ -16,7 +16,7 @@ int cpu_hypervisor(void)
 	return cpu_id(1, 0).ecx >> 31;
 }
 
-struct kvm_clock {	// KVM's pvclock ABI, Linux Documentation/virt/kvm/x86/msr.rst
+struct kvm_clock { // KVM's pvclock ABI, Linux Documentation/virt/kvm/x86/msr.rst
 	uint32_t version, pad;
 	uint64_t tsc, ns;
 	uint32_t multiplier;
@@ -42,11 +42,12 @@ static uint32_t known_khz(void)
 		if (khz)
 			return khz;
 	}
-	if (id.ebx != 0x4B4D564B || !(cpu_id(0x40000001, 0).eax & 8))	// "KVMK...", clock source 2
+	if (id.ebx != 0x4B4D564B || !(cpu_id(0x40000001, 0).eax & 8)) // "KVMK...", clock source 2
 		return 0;
 	static volatile struct kvm_clock clock __attribute__((aligned(64)));
 	msr_write(0x4B564D01, (uintptr_t)&clock | 1);
-	uint64_t khz = (1000000ul << 32) / (clock.multiplier | 1);	// whatever it says
+	uint64_t khz = (1000000ul << 32) / (clock.multiplier | 1); // whatever it says
+	// NOLINTNEXTLINE(bugprone-signed-char-misuse): a number
 	int shift = clock.shift;
 	msr_write(0x4B564D01, 0);
 	return shift < 0 ? khz << -shift : khz >> shift;
@@ -61,18 +62,18 @@ static uint32_t reference_read(void)
 		return mmio_read32((void *)(reference + 0xF0));
 	if (reference)
 		return pio_read32(reference);
-	pio_write8(0x43, 0x80);		// latch channel 2; it counts down
+	pio_write8(0x43, 0x80); // latch channel 2; it counts down
 	uint32_t low = pio_read8(0x42);
 	return -(low | pio_read8(0x42) << 8);
 }
 
 uint64_t time_hpet(volatile uint32_t **hpet)
 {
-	uint64_t phys = acpi_field("HPET", 44, 8);	// IA-PC HPET Specification 1.0a, 3.2.4
+	uint64_t phys = acpi_field("HPET", 44, 8); // IA-PC HPET Specification 1.0a, 3.2.4
 	*hpet = (volatile uint32_t *)phys;
 	if (!phys || !mem_map_device(phys, PAGE))
 		return 0;
-	uint32_t period = mmio_read32(*hpet + 1);	// femtoseconds, 2.3.4
+	uint32_t period = mmio_read32(*hpet + 1); // femtoseconds, 2.3.4
 	return period ? 1000000000000000ul / period : 0;
 }
 
@@ -87,12 +88,12 @@ static uint64_t reference_start(uint32_t *mask)
 		*mask = ~0u;
 		return hz;
 	}
-	reference = fadt.pm_timer;	// a.4.8.3.3: 24 or 32 bits
+	reference = fadt.pm_timer; // a.4.8.3.3: 24 or 32 bits
 	*mask = 0xFFFFFF;
 	if (reference)
 		return 3579545;
-	pio_write8(0x61, (pio_read8(0x61) & ~2) | 1);	// gate of channel 2 on, speaker off
-	pio_write8(0x43, 0xB4);				// rate generator, low and high byte
+	pio_write8(0x61, (pio_read8(0x61) & ~2) | 1); // gate of channel 2 on, speaker off
+	pio_write8(0x43, 0xB4);                       // rate generator, low and high byte
 	pio_write8(0x42, 0xFF);
 	pio_write8(0x42, 0xFF);
 	*mask = 0xFFFF;
@@ -122,7 +123,7 @@ void time_init(void)
 	khz = known_khz();
 	apic_timer_calibrate(true, 0);
 	if (khz)
-		time_delay_us(WINDOW_NS / 1000);	// by what has been assumed until now
+		time_delay_us(WINDOW_NS / 1000); // by what has been assumed until now
 	else
 		khz = measured_khz(&window_ns);
 	if (!khz) {
@@ -179,7 +180,7 @@ int mmio_wait32(const volatile void *reg, uint32_t mask, uint32_t value, uint32_
 // as the key comes, is woken soon after.
 #define WAKE_NS 10000000u
 static uint64_t wake_at;
-static struct time_alarm *alarms;	// the first one first
+static struct time_alarm *alarms; // the first one first
 
 // Times at which something is due: 0, which is never, comes last.
 static uint64_t sooner(uint64_t a, uint64_t b)
@@ -248,7 +249,7 @@ void timer_tick(void *arg)
 	struct timer_user *timer = &smp_cpu()->timer;
 	(void)arg;
 	if (due(timer->next)) {
-		timer->next = max_u64(timer->next + timer->period, time_ns());	// those that were missed are gone
+		timer->next = max_u64(timer->next + timer->period, time_ns()); // those that were missed are gone
 		program_callback(timer->fn, timer->arg);
 	}
 	if (!smp_self()) {

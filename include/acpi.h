@@ -2,7 +2,7 @@
 #pragma once
 #include <util.h>
 
-struct acpi_header {	// a.5.2.6
+struct acpi_header { // a.5.2.6
 	char signature[4];
 	uint32_t length;
 	uint8_t revision, checksum;

@@ -5,7 +5,8 @@
 
 typedef void (*irq_handler)(void *arg);
 
-// Gives a vector (32 to 239) on core index `cpu`, with its handler, or E_NOMEM.
+// Gives a vector (32 to 239) on core index `cpu`, with its handler, or E_NOMEM.  E_NOTSUP: interrupts of devices don't
+// get to that core (an APIC id beyond 254).
 int irq_alloc(irq_handler handler, void *arg, uint32_t cpu);
 void irq_free(int vector);
 
@@ -18,8 +19,8 @@ struct irq_message irq_message(int vector);
 
 // Routes a line through the I/O APIC to `vector` and unmasks it.  An ISA line (0 to 15) goes through the overrides
 // of the MADT; for a PCI line (INTx) give the GSI and IRQ_LEVEL_LOW.  E_NODEV if no I/O APIC serves the line.
-#define IRQ_ISA 0	// polarity and trigger as the MADT says for this ISA line, edge high if it says nothing
-#define IRQ_LEVEL_LOW 1	// INTx
+#define IRQ_ISA 0       // polarity and trigger as the MADT says for this ISA line, edge high if it says nothing
+#define IRQ_LEVEL_LOW 1 // INTx
 int irq_route(uint32_t line, uint32_t kind, int vector);
 void irq_mask(uint32_t line, uint32_t kind);
 
@@ -27,11 +28,12 @@ void irq_mask(uint32_t line, uint32_t kind);
 static inline uint64_t irq_save(void)
 {
 	uint64_t flags;
-	__asm__ volatile("pushfq; popq %0; cli" : "=r"(flags) :: "memory");
+	__asm__ volatile("pushfq; popq %0; cli" : "=r"(flags) : : "memory");
 	return flags;
 }
 
+// On again if they were on.
 static inline void irq_restore(uint64_t flags)
 {
-	__asm__ volatile("pushq %0; popfq" :: "r"(flags) : "memory", "cc");
+	__asm__ volatile("pushq %0; popfq" : : "r"(flags) : "memory", "cc");
 }

@@ -6,13 +6,13 @@ struct lock {
 	uint32_t taken;
 };
 
+// Waits for it; two instructions if it is free.
 static inline void lock_take(struct lock *lock)
 {
-	while (__atomic_exchange_n(&lock->taken, 1, __ATOMIC_ACQUIRE))
-		while (__atomic_load_n(&lock->taken, __ATOMIC_RELAXED))
-			__builtin_ia32_pause();
+	__asm__ volatile("1: lock btsl $0, %0; jnc 2f; pause; jmp 1b; 2:" : "+m"(lock->taken)::"memory", "cc");
 }
 
+// Only by who has taken it.
 static inline void lock_drop(struct lock *lock)
 {
 	__atomic_store_n(&lock->taken, 0, __ATOMIC_RELEASE);

@@ -2,6 +2,7 @@
 #pragma once
 #include <stdint.h>
 
+// One access of that width, never left out.
 static inline uint8_t mmio_read8(const volatile void *reg)
 {
 	return *(const volatile uint8_t *)reg;
@@ -50,11 +51,11 @@ int mmio_wait32(const volatile void *reg, uint32_t mask, uint32_t value, uint32_
 // Keeps the compiler from moving memory accesses across; between two accesses to memory that a device also uses.
 static inline void barrier(void)
 {
-	__asm__ volatile("" ::: "memory");
+	__asm__ volatile("" : : : "memory");
 }
 
 // Orders an earlier store before a later load (event index, doorbell suppression): x86 needs a fence for just this.
 static inline void barrier_store_load(void)
 {
-	__asm__ volatile("lock orl $0, (%%rsp)" ::: "memory", "cc");
+	__asm__ volatile("lock orl $0, (%%rsp)" : : : "memory", "cc");
 }

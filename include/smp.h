@@ -2,6 +2,7 @@
 #pragma once
 #include <stdint.h>
 
+// How many have started.
 uint32_t smp_count(void);
 
 // The index of the calling core, without touching a device.

@@ -3,7 +3,17 @@
 #include <stdio.h>
 #include <program.h>
 
-struct classic_net *classic_net[256];
+static uint64_t send_nothing(struct classic_net *net, const void *frame, uint64_t unused, uint64_t len)
+{
+	return 0;
+}
+
+static uint64_t receive_nothing(struct classic_net *net)
+{
+	return 0;
+}
+
+struct classic_net *classic_net[256], classic_none = { send_nothing, receive_nothing, 0 };
 
 #define FAKE __attribute__((weak))
 
@@ -11,7 +21,7 @@ struct classic_net *classic_net[256];
 
 static struct fake_mmio *mmio_devices;
 static struct fake_pio *pio_devices;
-static int inside;	// a callback runs: its own accesses are plain
+static int inside; // a callback runs: its own accesses are plain
 
 void fake_mmio_add(struct fake_mmio *dev)
 {
@@ -426,6 +436,22 @@ const struct platform_driver *fake_platform_driver(const char *name)
 		if (!strcmp((*from)->name, name))
 			return *from;
 	return NULL;
+}
+
+// ---- Programs ----------------------------------------------------------------------------------------------------
+
+FAKE void program_callback(ingot_callback fn, void *arg)
+{
+	fn(arg);
+}
+
+// As core/native.c has it.
+FAKE int give_info(void *out, const void *all, uint32_t bytes)
+{
+	uint32_t size = min_u64(*(uint32_t *)out, bytes);
+	memcpy((char *)out + 4, (const char *)all + 4, size - 4);
+	*(uint32_t *)out = size;
+	return E_OK;
 }
 
 // ---- Around every test ---------------------------------------------------------------------------------------

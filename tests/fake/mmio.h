@@ -49,7 +49,7 @@ int mmio_wait32(const volatile void *reg, uint32_t mask, uint32_t value, uint32_
 
 static inline void barrier(void)
 {
-	__asm__ volatile("" ::: "memory");
+	__asm__ volatile("" : : : "memory");
 }
 
 static inline void barrier_store_load(void)

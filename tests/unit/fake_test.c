@@ -9,7 +9,7 @@ static uint64_t read_back(struct fake_mmio *dev, uint64_t offset, uint32_t width
 
 static void remember(struct fake_mmio *dev, uint64_t offset, uint32_t width, uint64_t value)
 {
-	mmio_write32(dev->base, 1);	// plain memory here, not a recursion
+	mmio_write32(dev->base, 1); // plain memory here, not a recursion
 	*(uint64_t *)dev->arg = value + offset + width;
 }
 
@@ -17,15 +17,21 @@ static void mmio_hooks(void **state)
 {
 	uint32_t memory[8] = { 0 };
 	uint64_t seen = 0;
-	struct fake_mmio dev = { .base = memory, .bytes = 16, .phys = 0xFEB00000,
-		.read = read_back, .write = remember, .arg = &seen };
+	struct fake_mmio dev = {
+		.base = memory,
+		.bytes = 16,
+		.phys = 0xFEB00000,
+		.read = read_back,
+		.write = remember,
+		.arg = &seen,
+	};
 	(void)state;
 	fake_mmio_add(&dev);
 	assert_int_equal(mmio_read16((char *)memory + 2), 0x202);
 	mmio_write32(memory + 1, 100);
 	assert_int_equal(seen, 108);
 	assert_int_equal(memory[0], 1);
-	mmio_write32(memory + 4, 7);	// past the device: memory
+	mmio_write32(memory + 4, 7); // past the device: memory
 	assert_int_equal(mmio_read32(memory + 4), 7);
 	assert_int_equal(dev.reads, 1);
 	assert_int_equal(dev.writes, 1);
@@ -144,8 +150,14 @@ static void tables(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FAKE_TEST(mmio_hooks), FAKE_TEST(ports), FAKE_TEST(allocator), FAKE_TEST(physical),
-		FAKE_TEST(clock_and_waits), FAKE_TEST(logging), FAKE_TEST(interrupts), FAKE_TEST(tables),
+		FAKE_TEST(mmio_hooks),
+		FAKE_TEST(ports),
+		FAKE_TEST(allocator),
+		FAKE_TEST(physical),
+		FAKE_TEST(clock_and_waits),
+		FAKE_TEST(logging),
+		FAKE_TEST(interrupts),
+		FAKE_TEST(tables),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include <acpi.h>
 
 // The end of the DSDT of QEMU's microvm: configuration space (_CBA), the host bridge's resources, sleep types.
+// clang-format off
 static const uint8_t microvm[] = {
 	0x53, 0x01, 0x14, 0x0C, 0x5F, 0x43, 0x42, 0x41, 0x00, 0xA4, 0x0C, 0x00, 0x00, 0x00, 0xE0, 0x08,
 	0x5F, 0x43, 0x52, 0x53, 0x11, 0x4E, 0x05, 0x0A, 0x5A, 0x88, 0x0D, 0x00, 0x02, 0x0C, 0x00, 0x00,
@@ -32,8 +33,10 @@ static const uint8_t microvm[] = {
 	0x00, 0x79, 0x00, 0x10, 0x10, 0x5C, 0x00, 0x08, 0x5F, 0x53, 0x35, 0x5F, 0x12, 0x07, 0x04, 0x0A,
 	0x05, 0x00, 0x00, 0x00,
 };
+// clang-format on
 
 // From the DSDT of a q35 with an expander (pxb-pcie, bus 128): its resources, and those of the main bridge.
+// clang-format off
 static const uint8_t expander[] = {
 	0x5F, 0x43, 0x52, 0x53, 0x11, 0x44, 0x06, 0x0A, 0x60, 0x87, 0x17, 0x00, 0x00, 0x0C, 0x01, 0x00,
 	0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xFE, 0xFF, 0xFF, 0x1F, 0xFE, 0x00, 0x00, 0x00, 0x00, 0x00,
@@ -61,9 +64,10 @@ static const uint8_t expander[] = {
 	0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x08,
 	0x00, 0x00, 0x00, 0x79, 0x00,
 };
+// clang-format on
 
 // Each block is a table of exactly its size, so that the sanitizer sees a byte read behind it.
-static struct acpi_header *blocks[4];	// DSDT, then SSDTs
+static struct acpi_header *blocks[4]; // DSDT, then SSDTs
 
 const struct acpi_header *acpi_table(const char *signature, uint32_t index)
 {
@@ -175,20 +179,34 @@ static void truncated(void **state)
 // What makes a descriptor not count, without spoiling the template.
 static void doubtful_descriptors(void **state)
 {
+	// clang-format off
 	static const uint8_t good[] = {
 		0x88, 0x0D, 0, 2, 0x0C, 0, 0, 0, 0x10, 0, 0x1F, 0, 0, 0, 0x10, 0,
 		0x87, 0x17, 0, 0, 0x0C, 1, 0, 0, 0, 0, 0, 0, 0, 0xD0, 0xFF, 0xFF, 0xFF, 0xDF, 0, 0, 0, 0, 0, 0, 0, 0x10,
 		0x79, 0,
 	};
+	// clang-format on
 	static const struct {
 		uint32_t at, value, expected;
 	} cases[] = {
-		{ 0, 0x88, 2 }, { 0, 0x87, 0 }, { 3, 1, 0 }, { 8, 0x20, 0 }, { 10, 0x1E, 0 }, { 11, 1, 0 }, { 14, 0x11, 0 },
-		{ 16, 0x88, 1 }, { 17, 0x18, 0 }, { 19, 1, 1 }, { 29, 0xE0, 1 }, { 41, 0, 1 }, { 41, 0x20, 1 }, { 42, 0x01, 0 },
+		{ 0, 0x88, 2 },
+		{ 0, 0x87, 0 },
+		{ 3, 1, 0 },
+		{ 8, 0x20, 0 },
+		{ 10, 0x1E, 0 },
+		{ 11, 1, 0 },
+		{ 14, 0x11, 0 },
+		{ 16, 0x88, 1 },
+		{ 17, 0x18, 0 },
+		{ 19, 1, 1 },
+		{ 29, 0xE0, 1 },
+		{ 41, 0, 1 },
+		{ 41, 0x20, 1 },
+		{ 42, 0x01, 0 },
 	};
 	struct aml_window out[4];
 	for (uint32_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		uint8_t bytes[sizeof(good) + 32] = { 0 };	// the last bytes of a block are not believed to be a window
+		uint8_t bytes[sizeof(good) + 32] = { 0 }; // the last bytes of a block are not believed to be a window
 		memcpy(bytes, good, sizeof(good));
 		bytes[cases[i].at] = cases[i].value;
 		block_set(0, bytes, sizeof(bytes));
@@ -206,7 +224,7 @@ static void sleep_types(void **state)
 		{ { 0x08, '_', 'S', '5', '_', 0x12, 6, 4, 0, 0, 0, 0 }, 12, E_OK, 0, 0 },
 		{ { 0x08, '_', 'S', '5', '_', 0x12, 4, 2, 1, 1 }, 12, E_OK, 1, 1 },
 		{ { 0x08, '_', 'S', '5', '_', 0x12, 10, 4, 0x0A, 7, 0x0A, 5, 0, 0 }, 14, E_OK, 7, 5 },
-		{ { 0x08, '_', 'S', '5', '_', 0x12, 0x4A, 0, 4, 0x0A, 7, 1, 0, 0 }, 14, E_NODEV },	// nobody writes it so
+		{ { 0x08, '_', 'S', '5', '_', 0x12, 0x4A, 0, 4, 0x0A, 7, 1, 0, 0 }, 14, E_NODEV }, // nobody writes it so
 		{ { 0x08, '_', 'S', '5', '_', 0x12, 10, 4, 0x0A, 8, 0x0A, 5, 0, 0 }, 14, E_NODEV },
 		{ { 0x08, '_', 'S', '5', '_', 0x12, 4, 2, 1 }, 9, E_NODEV },
 		{ { 0x08, '_', 'S', '5', '_', 0x12, 4, 2, 1, 0x0A }, 10, E_NODEV },
@@ -247,19 +265,18 @@ static void read_all(void)
 
 static void garbage(void **state)
 {
-	static const uint8_t words[][5] = {
-		"\x88\x0D\x00\x02", "\x87\x17\x00\x00", "\x8A\x2B\x00\x00", "_S5_\x12", "_CBA"
-	};
+	static const uint8_t words[][5] = { "\x88\x0D\x00\x02", "\x87\x17\x00\x00", "\x8A\x2B\x00\x00", "_S5_\x12",
+		"_CBA" };
 	uint8_t bytes[640];
 	for (uint32_t round = 0; round < 60000; round++) {
 		size_t size;
-		if (round & 1) {		// mutated tables
+		if (round & 1) { // mutated tables
 			size = round & 2 ? sizeof(microvm) : sizeof(expander);
 			memcpy(bytes, round & 2 ? microvm : expander, size);
 			for (uint32_t n = random_next() % 4; n--;)
 				bytes[random_next() % size] = random_next();
 			size -= random_next() % 3 ? 0 : random_next() % size;
-		} else {			// words that are looked for, in noise
+		} else { // words that are looked for, in noise
 			size = random_next() % 200;
 			for (uint32_t i = 0; i < size; i++)
 				bytes[i] = random_next() % 3 ? random_next() : 0;
@@ -276,8 +293,13 @@ static void garbage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(nothing_there), TEST(microvm_bridge), TEST(expander_and_main_bridge), TEST(truncated),
-		TEST(doubtful_descriptors), TEST(sleep_types), TEST(garbage),
+		TEST(nothing_there),
+		TEST(microvm_bridge),
+		TEST(expander_and_main_bridge),
+		TEST(truncated),
+		TEST(doubtful_descriptors),
+		TEST(sleep_types),
+		TEST(garbage),
 	};
 	return cmocka_run_group_tests(tests, start, start);
 }

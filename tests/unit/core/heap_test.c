@@ -54,7 +54,7 @@ static void random_use(void **state)
 		size_t bytes = 1 + (random >> 16) % 9000, align = 1ul << (random >> 32) % 13;
 		uint8_t *at = mem_alloc(bytes, align);
 		if (!at)
-			continue;	// full: also a case
+			continue; // full: also a case
 		assert_true(at >= arena && at + bytes <= arena + ARENA);
 		assert_int_equal((uintptr_t)at & (align - 1), 0);
 		assert_int_equal((uintptr_t)at & 63, 0);
@@ -88,19 +88,21 @@ static void grows_from_free_memory(void **state)
 	uint8_t *ram = below_4_gib(4 << 20), *at;
 	(void)state;
 	memory.free[0] = (struct range){ (uint64_t)ram, (uint64_t)ram + (4 << 20) };
-	memory.free[1] = (struct range){ 1ul << 32, 2ul << 32 };	// devices can't all reach it
+	memory.free[1] = (struct range){ 1ul << 32, 2ul << 32 }; // devices can't all reach it
 	memory.free_end = memory.free + 1;
 	at = mem_alloc(2 << 20, 4096);
 	assert_non_null(at);
 	assert_true(at >= ram && at + (2 << 20) <= ram + (4 << 20));
 	mem_free(at, 2 << 20);
-	munmap(ram, memory.free[0].base - (uint64_t)ram);	// what was not taken is not touched any more
+	munmap(ram, memory.free[0].base - (uint64_t)ram); // what was not taken is not touched any more
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FAKE_TEST(random_use), FAKE_TEST(refusals), FAKE_TEST(grows_from_free_memory),
+		FAKE_TEST(random_use),
+		FAKE_TEST(refusals),
+		FAKE_TEST(grows_from_free_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

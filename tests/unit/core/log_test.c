@@ -41,7 +41,8 @@ static void formats(void **state)
 	log("%s|%c|%u|%x|", "text", 'c', 4294967295u, 0xBEEFu);
 	log("%lu|%lx|", ~0ul, 0x123456789ABCDEF0ul);
 	log("%04x|%4u|%2u|%016lx|%u", 0x1Au, 42u, 12345u, 0xFul, 0u);
-	assert_string_equal(seen, "text|c|4294967295|beef|18446744073709551615|123456789abcdef0|"
+	assert_string_equal(seen,
+		"text|c|4294967295|beef|18446744073709551615|123456789abcdef0|"
 		"001a|  42|12345|000000000000000f|0");
 }
 
@@ -53,7 +54,7 @@ static void long_lines(void **state)
 	memset(line, 'x', sizeof(line) - 1);
 	line[sizeof(line) - 1] = 0;
 	log("%s", line);
-	line[120] = 0;		// as much as a call says
+	line[120] = 0; // as much as a call says
 	assert_string_equal(seen, line);
 }
 
@@ -83,7 +84,10 @@ static void ring_wraps(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FAKE_TEST(late_console), FAKE_TEST(formats), FAKE_TEST(long_lines), FAKE_TEST(ring_wraps),
+		FAKE_TEST(late_console),
+		FAKE_TEST(formats),
+		FAKE_TEST(long_lines),
+		FAKE_TEST(ring_wraps),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,8 +45,11 @@ static void check_sane(void)
 static void plain(void **state)
 {
 	const struct boot_range entries[] = {
-		{ 0, 0x9FC00, BOOT_RAM, 1 }, { 0x9FC00, 0x400, BOOT_RESERVED, 1 }, { 0xF0000, 0x10000, BOOT_RESERVED, 1 },
-		{ MIB, 127 * MIB, BOOT_RAM, 1 }, { 4096 * MIB, 1024 * MIB, BOOT_RAM, 1 },
+		{ 0, 0x9FC00, BOOT_RAM, 1 },
+		{ 0x9FC00, 0x400, BOOT_RESERVED, 1 },
+		{ 0xF0000, 0x10000, BOOT_RESERVED, 1 },
+		{ MIB, 127 * MIB, BOOT_RAM, 1 },
+		{ 4096 * MIB, 1024 * MIB, BOOT_RAM, 1 },
 	};
 	(void)state;
 	map(ARRAY_SIZE(entries), entries);
@@ -61,9 +64,14 @@ static void plain(void **state)
 
 static void reserved_wins(void **state)
 {
-	const struct boot_range entries[] = {	// unsorted, overlapping, not on pages
-		{ 5 * MIB + 100, 200, BOOT_NVS, 1 }, { 8 * MIB, 16 * MIB, BOOT_RAM, 1 }, { 2 * MIB, 8 * MIB, BOOT_RAM, 1 },
-		{ 9 * MIB, MIB, BOOT_RESERVED, 1 }, { 20 * MIB, 0, BOOT_RESERVED, 1 }, { 6 * MIB, MIB, BOOT_RAM, 1 },
+	const struct boot_range entries[] = {
+		// unsorted, overlapping, not on pages
+		{ 5 * MIB + 100, 200, BOOT_NVS, 1 },
+		{ 8 * MIB, 16 * MIB, BOOT_RAM, 1 },
+		{ 2 * MIB, 8 * MIB, BOOT_RAM, 1 },
+		{ 9 * MIB, MIB, BOOT_RESERVED, 1 },
+		{ 20 * MIB, 0, BOOT_RESERVED, 1 },
+		{ 6 * MIB, MIB, BOOT_RAM, 1 },
 	};
 	(void)state;
 	map(ARRAY_SIZE(entries), entries);
@@ -81,7 +89,8 @@ static void reserved_wins(void **state)
 static void less_than_a_page(void **state)
 {
 	const struct boot_range entries[] = {
-		{ 2 * MIB, 8 * MIB, BOOT_RAM, 1 }, { 3 * MIB + 0x800, 0x400, BOOT_RAM, 1 },
+		{ 2 * MIB, 8 * MIB, BOOT_RAM, 1 },
+		{ 3 * MIB + 0x800, 0x400, BOOT_RAM, 1 },
 	};
 	(void)state;
 	map(ARRAY_SIZE(entries), entries);
@@ -103,7 +112,7 @@ static void too_many_pieces(void **state)
 	(void)state;
 	for (uint32_t i = 0; i < BOOT_MAP_MAX; i++)
 		entries[i] = i ? (struct boot_range){ (i * 4 + 8) * MIB, MIB, BOOT_RESERVED, 1 } :
-			(struct boot_range){ 0, 4096 * MIB, BOOT_RAM, 1 };
+						 (struct boot_range){ 0, 4096 * MIB, BOOT_RAM, 1 };
 	map(BOOT_MAP_MAX, entries);
 	assert_int_equal(memory_init(), E_OK);
 	check_sane();
@@ -116,7 +125,8 @@ static void too_many_pieces(void **state)
 static void at_the_end_of_addresses(void **state)
 {
 	const struct boot_range entries[] = {
-		{ 2 * MIB, 8 * MIB, BOOT_RAM, 1 }, { ~0ul - 0xFFF, 0x1000, BOOT_RESERVED, 1 },
+		{ 2 * MIB, 8 * MIB, BOOT_RAM, 1 },
+		{ ~0ul - 0xFFF, 0x1000, BOOT_RESERVED, 1 },
 		{ ~0ul - 0x7FF, 0x10000, BOOT_RAM, 1 },
 	};
 	(void)state;
@@ -128,8 +138,12 @@ static void at_the_end_of_addresses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FAKE_TEST(plain), FAKE_TEST(reserved_wins), FAKE_TEST(less_than_a_page), FAKE_TEST(nothing),
-		FAKE_TEST(too_many_pieces), FAKE_TEST(at_the_end_of_addresses),
+		FAKE_TEST(plain),
+		FAKE_TEST(reserved_wins),
+		FAKE_TEST(less_than_a_page),
+		FAKE_TEST(nothing),
+		FAKE_TEST(too_many_pieces),
+		FAKE_TEST(at_the_end_of_addresses),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

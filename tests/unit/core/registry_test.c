@@ -2,8 +2,8 @@
 #include "fake.h"
 #include <core/registry.c>
 
-static char calls[256];		// names of the drivers whose probe or remove ran, in order
-static int results[8];		// of the drivers below
+static char calls[256]; // names of the drivers whose probe or remove ran, in order
+static int results[8];  // of the drivers below
 static const struct dev_id *matched;
 static struct device inner;
 
@@ -30,13 +30,16 @@ static int called(const char *name, const struct dev_id *id, int result)
 
 static const struct dev_id class_long[] = { DEV_ID_CLASS(0x010802, 0xFFFFFF, 0) };
 static const struct dev_id class_short[] = { DEV_ID_CLASS(0x010000, 0xFF0000, 0) };
-static const struct dev_id exact[] = {
-	DEV_ID(0x9999, 1, 0), DEV_ID(0x1234, 0x0001, 7), DEV_ID_CLASS(0x010800, 0xFFFF00, 8)
-};
+static const struct dev_id exact[] = { DEV_ID(0x9999, 1, 0), DEV_ID(0x1234, 0x0001, 7),
+	DEV_ID_CLASS(0x010800, 0xFFFF00, 8) };
 static const struct dev_id sub[] = { DEV_ID_SUBSYSTEM(0x1234, 0x0001, 0xAAAA, 0xBBBB, 0) };
 static const struct dev_id vendor_class[] = {
-	{ .vendor = 0x1234, .device = DEV_ANY, .subvendor = DEV_ANY, .subdevice = DEV_ANY,
-		.class = 0x010000, .class_mask = 0xFF0000 }
+	{ .vendor = 0x1234,
+		.device = DEV_ANY,
+		.subvendor = DEV_ANY,
+		.subdevice = DEV_ANY,
+		.class = 0x010000,
+		.class_mask = 0xFF0000 },
 };
 static const struct dev_id exact_again[] = { DEV_ID(0x1234, 0x0001, 0) };
 TEST_DRIVER(0, a_class_short, class_short);
@@ -78,10 +81,26 @@ VIRTIO_DRIVER(net);
 
 static char stages[32];
 static int stage_result;
-static int screen_one(void) { strcat(stages, "s"); return E_OK; }
-static int console_one(void) { strcat(stages, "c"); return stage_result; }
-static int device_two(void) { strcat(stages, "2"); return E_NODEV; }
-static int device_one(void) { strcat(stages, "1"); return E_OK; }
+static int screen_one(void)
+{
+	strcat(stages, "s");
+	return E_OK;
+}
+static int console_one(void)
+{
+	strcat(stages, "c");
+	return stage_result;
+}
+static int device_two(void)
+{
+	strcat(stages, "2");
+	return E_NODEV;
+}
+static int device_one(void)
+{
+	strcat(stages, "1");
+	return E_OK;
+}
 static const struct platform_driver con = { "con", console_one }, scr = { "scr", screen_one };
 static const struct platform_driver dev1 = { "dev1", device_one }, dev2 = { "dev2", device_two };
 PLATFORM_DRIVER(dev2);
@@ -89,8 +108,14 @@ SCREEN_DRIVER(scr);
 PLATFORM_DRIVER(dev1);
 CONSOLE_DRIVER(con);
 
-static void scan_b(void) { strcat(stages, "B"); }
-static void scan_a(void) { strcat(stages, "A"); }
+static void scan_b(void)
+{
+	strcat(stages, "B");
+}
+static void scan_a(void)
+{
+	strcat(stages, "A");
+}
 BUS_SCAN("20", scan_b);
 BUS_SCAN("10", scan_a);
 
@@ -103,8 +128,15 @@ static void reset(void)
 	memset(results, 0, sizeof(results));
 	calls[0] = stages[0] = 0;
 	matched = NULL;
-	disk = (struct device){ .name = "0000:00:02.0", .vendor = 0x1234, .device = 0x0001, .subvendor = 0xAAAA,
-		.subdevice = 0xBBBB, .class = 0x010802, .kind = DEVICE_PCI };
+	disk = (struct device){
+		.name = "0000:00:02.0",
+		.vendor = 0x1234,
+		.device = 0x0001,
+		.subvendor = 0xAAAA,
+		.subdevice = 0xBBBB,
+		.class = 0x010802,
+		.kind = DEVICE_PCI,
+	};
 }
 
 static void best_rank_wins(void **state)
@@ -165,7 +197,7 @@ static void nothing_matches(void **state)
 	assert_int_equal(registry_add(&disk, TABLE_PCI), E_NODEV);
 	assert_string_equal(calls, "");
 	assert_string_equal(fake_log, "0000:00:02.0 4321:0001 060000 no driver\n");
-	assert_int_equal(registry_add(&inner, TABLE_USB), E_NODEV);	// an empty table
+	assert_int_equal(registry_add(&inner, TABLE_USB), E_NODEV); // an empty table
 }
 
 static void device_on_a_device(void **state)
@@ -179,7 +211,8 @@ static void device_on_a_device(void **state)
 	assert_int_equal(registry_add(&pci, TABLE_PCI), E_OK);
 	assert_ptr_equal(pci.driver, &net);
 	assert_ptr_equal(pci.bound, &bridge);
-	assert_string_equal(fake_log, "0000:00:04.0 1af4:1044 000000 bridge: no driver\n"
+	assert_string_equal(fake_log,
+		"0000:00:04.0 1af4:1044 000000 bridge: no driver\n"
 		"0000:00:03.0 1af4:1041 000000 bridge: net:\n");
 	assert_ptr_equal(registry_device(0), &other);
 	assert_ptr_equal(registry_device(1), &pci);
@@ -242,9 +275,14 @@ static void scans_in_order(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FAKE_TEST(best_rank_wins), FAKE_TEST(all_decline_in_order_of_rank),
-		FAKE_TEST(the_row_that_matched_is_handed_over), FAKE_TEST(failure_ends_the_walk), FAKE_TEST(nothing_matches),
-		FAKE_TEST(device_on_a_device), FAKE_TEST(platform_stages), FAKE_TEST(scans_in_order),
+		FAKE_TEST(best_rank_wins),
+		FAKE_TEST(all_decline_in_order_of_rank),
+		FAKE_TEST(the_row_that_matched_is_handed_over),
+		FAKE_TEST(failure_ends_the_walk),
+		FAKE_TEST(nothing_matches),
+		FAKE_TEST(device_on_a_device),
+		FAKE_TEST(platform_stages),
+		FAKE_TEST(scans_in_order),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,7 @@
 uint64_t boot_tsc;
 struct acpi_fadt fadt;
 static struct cpu cpu;
-static struct cpuid leaves[4];		// 0, 0x15, 0x40000000, 0x40000001
+static struct cpuid leaves[4]; // 0, 0x15, 0x40000000, 0x40000001
 static uint32_t hypervisor_khz, timer_ns;
 static bool hypervisor;
 static struct kvm_clock clock_page;
@@ -53,8 +53,13 @@ static struct cpuid id_of(uint32_t leaf, uint32_t subleaf)
 	const struct cpuid none = { 0, 0, 0, 0 }, features = { 0, 0, hypervisor ? 1u << 31 : 0, 0 };
 	const struct cpuid frequency = { hypervisor_khz, 0, 0, 0 };
 	(void)subleaf;
-	return leaf == 0 ? leaves[0] : leaf == 1 ? features : leaf == 0x15 ? leaves[1] : leaf == 0x40000000 ? leaves[2] :
-	       leaf == 0x40000001 ? leaves[3] : leaf == 0x40000010 ? frequency : none;
+	return leaf == 0       ? leaves[0] :
+		leaf == 1          ? features :
+		leaf == 0x15       ? leaves[1] :
+		leaf == 0x40000000 ? leaves[2] :
+		leaf == 0x40000001 ? leaves[3] :
+		leaf == 0x40000010 ? frequency :
+							 none;
 }
 
 // KVM fills the structure when the guest names it.
@@ -69,7 +74,7 @@ static uint64_t hpet_read(struct fake_mmio *dev, uint64_t offset, uint32_t width
 {
 	(void)dev;
 	(void)width;
-	return offset == 4 ? 10000000 : offset == 0xF0 ? (uint32_t)(fake_now_ns / 10) : 0;	// 10 ns a tick
+	return offset == 4 ? 10000000 : offset == 0xF0 ? (uint32_t)(fake_now_ns / 10) : 0; // 10 ns a tick
 }
 
 static uint32_t pm_read(struct fake_pio *dev, uint16_t offset, uint32_t width)
@@ -121,7 +126,7 @@ static void processor_tells(void **state)
 	(void)state;
 	start();
 	leaves[0].eax = 0x16;
-	leaves[1] = (struct cpuid){ 2, 176, 24000000, 0 };	// a 24 MHz crystal times 88
+	leaves[1] = (struct cpuid){ 2, 176, 24000000, 0 }; // a 24 MHz crystal times 88
 	time_init();
 	assert_int_equal(time_khz(), 2112000);
 	assert_int_equal(timer_ns, WINDOW_NS);
@@ -156,14 +161,14 @@ static void kvm_clock(void **state)
 		clock_page.multiplier = rows[i].multiplier;
 		clock_page.shift = rows[i].shift;
 		time_init();
-		assert_in_range(time_khz(), rows[i].khz - 2, rows[i].khz);	// the lowest bit of a multiplier is nothing
-		assert_int_equal(clock_msr, 0);		// the page is taken back from the hypervisor
+		assert_in_range(time_khz(), rows[i].khz - 2, rows[i].khz); // the lowest bit of a multiplier is nothing
+		assert_int_equal(clock_msr, 0);                            // the page is taken back from the hypervisor
 	}
 }
 
 static void near_1_ghz(void)
 {
-	assert_in_range(time_khz(), 985000, 1015000);	// fake_tsc_mhz; reading the fake clock takes time
+	assert_in_range(time_khz(), 985000, 1015000); // fake_tsc_mhz; reading the fake clock takes time
 	assert_true(timer_ns >= WINDOW_NS);
 }
 
@@ -178,7 +183,7 @@ static void against_hpet(void **state)
 	fake_tick_ns = 100;
 	time_init();
 	near_1_ghz();
-	assert_in_range(dev.reads, 2, 60);		// each is an exit on a hypervisor
+	assert_in_range(dev.reads, 2, 60); // each is an exit on a hypervisor
 }
 
 static void against_pm_timer(void **state)
@@ -189,7 +194,7 @@ static void against_pm_timer(void **state)
 	fadt.pm_timer = 0x608;
 	fake_pio_add(&dev);
 	fake_tick_ns = 100;
-	fake_now_ns = 0xFFFFFF / 3579545. * 1e9 - 40000;	// it wraps in the middle
+	fake_now_ns = 0xFFFFFF / 3579545. * 1e9 - 40000; // it wraps in the middle
 	time_init();
 	near_1_ghz();
 }
@@ -251,15 +256,15 @@ static void alarms_in_order(void **state)
 	time_alarm(&bells[1], now + 20000000);
 	time_alarm(&bells[2], now + 90000000);
 	assert_in_range(armed_ns, 1, 20000000);
-	timer_tick(NULL);		// too early
+	timer_tick(NULL); // too early
 	assert_string_equal(rung, "");
-	time_alarm(&bells[1], now + 60000000);	// put off
+	time_alarm(&bells[1], now + 60000000); // put off
 	fake_now_ns += 70000000;
 	timer_tick(NULL);
 	assert_string_equal(rung, "ab");
 	time_alarm(&bells[0], time_ns() + 1000);
-	time_alarm(&bells[0], 0);	// called off
-	time_alarm(&bells[1], 0);	// it doesn't wait
+	time_alarm(&bells[0], 0); // called off
+	time_alarm(&bells[1], 0); // it doesn't wait
 	for (uint32_t i = 0; i < 20; i++) {
 		fake_now_ns += 10000000;
 		timer_tick(NULL);
@@ -270,8 +275,14 @@ static void alarms_in_order(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FAKE_TEST(processor_tells), FAKE_TEST(crystal_unknown), FAKE_TEST(kvm_clock), FAKE_TEST(against_hpet),
-		FAKE_TEST(against_pm_timer), FAKE_TEST(against_pit), FAKE_TEST(no_timer), FAKE_TEST(alarms_in_order),
+		FAKE_TEST(processor_tells),
+		FAKE_TEST(crystal_unknown),
+		FAKE_TEST(kvm_clock),
+		FAKE_TEST(against_hpet),
+		FAKE_TEST(against_pm_timer),
+		FAKE_TEST(against_pit),
+		FAKE_TEST(no_timer),
+		FAKE_TEST(alarms_in_order),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,9 +7,27 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum fault { NONE, LOST_WRITE, MISPLACED_WRITE, REPEATED_READ, SHORT_WRITE, LONG_READ, LATE_READ, TWICE, SILENT_ERROR,
-	PAST_END, READ_ONLY_IGNORED, BAD_FLUSH, NEVER, CLASSIC_PAST_END, CLASSIC_NOTHING, CLASSIC_HALF, EATS_NEIGHBOUR,
-	QUEUE_MIXED, FAULTS };
+enum fault {
+	NONE,
+	LOST_WRITE,
+	MISPLACED_WRITE,
+	REPEATED_READ,
+	SHORT_WRITE,
+	LONG_READ,
+	LATE_READ,
+	TWICE,
+	SILENT_ERROR,
+	PAST_END,
+	READ_ONLY_IGNORED,
+	BAD_FLUSH,
+	NEVER,
+	CLASSIC_PAST_END,
+	CLASSIC_NOTHING,
+	CLASSIC_HALF,
+	EATS_NEIGHBOUR,
+	QUEUE_MIXED,
+	FAULTS
+};
 
 #define QUEUE_DEPTH 8
 #define QUEUES 3
@@ -78,7 +96,7 @@ static int refuse(uint32_t blk, uint32_t queue, const struct ingot_blk_req *req)
 	if (req->op > INGOT_DISCARD)
 		return INGOT_EINVAL;
 	if ((req->op == INGOT_WRITE || req->op == INGOT_DISCARD) && disk.features & INGOT_BLK_READONLY &&
-	    disk.fault != READ_ONLY_IGNORED)
+		disk.fault != READ_ONLY_IGNORED)
 		return INGOT_ERDONLY;
 	if (req->op == INGOT_DISCARD && !(disk.features & INGOT_BLK_DISCARD))
 		return INGOT_ENOTSUP;
@@ -114,7 +132,7 @@ static uint32_t blk_poll(uint32_t blk, uint32_t queue, struct ingot_blk_done *do
 		int chosen = disk.writes > 300;
 		done[got] = (struct ingot_blk_done){ .tag = req->tag };
 		if (disk.fault == SILENT_ERROR && chosen)
-			done[got].status = INGOT_EIO;	// the caller must not pass it over
+			done[got].status = INGOT_EIO; // the caller must not pass it over
 		if (disk.fault == QUEUE_MIXED && chosen && queue)
 			req->block ^= 1;
 		perform(req);
@@ -164,9 +182,18 @@ static int blk_info(uint32_t blk, struct ingot_blk_info *out)
 {
 	if (blk)
 		return INGOT_ENODEV;
-	*out = (struct ingot_blk_info){ .size = sizeof(*out), .block_bytes = disk.block_bytes, .blocks = disk.blocks,
-		.max_blocks = 256, .queues = QUEUES, .depth = QUEUE_DEPTH, .features = (uint16_t)disk.features, .align = 1,
-		.name = "disk0", .driver = "fake" };
+	*out = (struct ingot_blk_info){
+		.size = sizeof(*out),
+		.block_bytes = disk.block_bytes,
+		.blocks = disk.blocks,
+		.max_blocks = 256,
+		.queues = QUEUES,
+		.depth = QUEUE_DEPTH,
+		.features = (uint16_t)disk.features,
+		.align = 1,
+		.name = "disk0",
+		.driver = "fake",
+	};
 	return INGOT_OK;
 }
 
@@ -229,9 +256,21 @@ static void power_off(void)
 }
 
 static const struct ingot_api api = {
-	.version = 1, .size = sizeof(api), .kernel = "fake", .write = say, .time_ns = time_ns, .memory = get_memory,
-	.core_count = four_cores, .core_start = core_start, .core_busy = core_busy, .blk_count = one_drive,
-	.blk_info = blk_info, .blk_submit = blk_submit, .blk_poll = blk_poll, .blk_run = blk_run, .shutdown = power_off,
+	.version = 1,
+	.size = sizeof(api),
+	.kernel = "fake",
+	.write = say,
+	.time_ns = time_ns,
+	.memory = get_memory,
+	.core_count = four_cores,
+	.core_start = core_start,
+	.core_busy = core_busy,
+	.blk_count = one_drive,
+	.blk_info = blk_info,
+	.blk_submit = blk_submit,
+	.blk_poll = blk_poll,
+	.blk_run = blk_run,
+	.shutdown = power_off,
 };
 const struct ingot_api *ingot = &api;
 
@@ -240,8 +279,12 @@ static int passes(uint32_t block_bytes, uint64_t bytes, uint32_t features, enum 
 {
 	char *argv[] = { (char *)"program", NULL };
 	uint8_t *kept = disk.bytes;
-	disk = (struct fake_drive){ .block_bytes = block_bytes, .blocks = bytes / block_bytes, .features = features,
-		.fault = fault };
+	disk = (struct fake_drive){
+		.block_bytes = block_bytes,
+		.blocks = bytes / block_bytes,
+		.features = features,
+		.fault = fault,
+	};
 	disk.bytes = content == 'k' ? kept : malloc(bytes);
 	assert_non_null(disk.bytes);
 	if (content != 'k')
@@ -263,8 +306,10 @@ static void let_go(void)
 
 static void works(void **state)
 {
-	static const struct { uint32_t block_bytes; uint64_t bytes; } kinds[] = { { 512, 2 << 20 }, { 4096, 2 << 20 },
-		{ 512, 18 << 20 }, { 512, 64 << 10 } };
+	static const struct {
+		uint32_t block_bytes;
+		uint64_t bytes;
+	} kinds[] = { { 512, 2 << 20 }, { 4096, 2 << 20 }, { 512, 18 << 20 }, { 512, 64 << 10 } };
 	(void)state;
 	for (uint32_t i = 0; i < 4; i++) {
 		uint64_t bytes = kinds[i].bytes, head = bytes < PATTERN_HEAD ? bytes : PATTERN_HEAD;
@@ -275,7 +320,7 @@ static void works(void **state)
 		if (bytes > PATTERN_HEAD + PATTERN_TAIL)
 			for (uint64_t unit = (bytes - PATTERN_TAIL) / PATTERN_UNIT; unit < bytes / PATTERN_UNIT; unit++)
 				assert_int_equal(pattern_check(disk.bytes + unit * PATTERN_UNIT, unit, PATTERN_FINAL), PATTERN_WORDS);
-		if (!passes(kinds[i].block_bytes, bytes, INGOT_BLK_READONLY, NONE, 'k'))	// what it left, read-only
+		if (!passes(kinds[i].block_bytes, bytes, INGOT_BLK_READONLY, NONE, 'k')) // what it left, read-only
 			fail_msg("%s", said);
 		disk.bytes[head - 1] ^= 1;
 		assert_false(passes(kinds[i].block_bytes, bytes, INGOT_BLK_READONLY, NONE, 'k'));

@@ -38,8 +38,8 @@ static void format(void **state)
 		"18446744073709551615|-9223372036854775808");
 	assert_string_equal(formatted("[%5u][%05u][%-5s][%5s]%%", 42u, 42u, "ab", "cd"), "[   42][00042][ab   ][   cd]%");
 	assert_string_equal(formatted("%c%s", 'x', ""), "x");
-	assert_int_equal(strlen(formatted("%s%s", "0123456789012345678901234567890123456789",
-		"0123456789012345678901234567")), 63);
+	assert_int_equal(
+		strlen(formatted("%s%s", "0123456789012345678901234567890123456789", "0123456789012345678901234567")), 63);
 }
 
 static void numbers(void **state)
@@ -62,6 +62,12 @@ static void numbers(void **state)
 	assert_true(text_equal("", ""));
 	assert_false(text_equal("a", "ab"));
 	assert_false(text_equal("ab", "a"));
+	assert_int_equal(text_length(""), 0);
+	assert_int_equal(text_length("abc"), 3);
+	assert_string_equal(text_after("disk1:x", "disk1"), ":x");
+	assert_string_equal(text_after("x", ""), "x");
+	assert_null(text_after("dis", "disk"));
+	assert_null(text_after("disc", "disk"));
 }
 
 // The same bytes as tests/qemu/patterns.py makes: unit_bytes(5)[24:32] and [504:512].

@@ -10,7 +10,8 @@ static const struct host them = { { 0x52, 0x55, 0x0A, 0, 2, 2 }, 0x0A000202 };
 
 static void arp(void **state)
 {
-	static const uint8_t request[] = "\xFF\xFF\xFF\xFF\xFF\xFF\x52\x54\x00\x12\x34\x56\x08\x06\x00\x01\x08\x00\x06\x04"
+	static const uint8_t request[] =
+		"\xFF\xFF\xFF\xFF\xFF\xFF\x52\x54\x00\x12\x34\x56\x08\x06\x00\x01\x08\x00\x06\x04"
 		"\x00\x01\x52\x54\x00\x12\x34\x56\x0A\x00\x02\x0F\x00\x00\x00\x00\x00\x00\x0A\x00\x02\x02";
 	uint8_t frame[PACKET_FRAME_MAX];
 	struct packet packet;
@@ -93,8 +94,8 @@ static void ping(void **state)
 	uint32_t length = packet_ping(frame, &us, &them, 0x1234, 9, 33);
 	assert_int_equal(length, 42 + 33);
 	packet_parse(frame, length, 0, &packet);
-	assert_int_equal(packet.kind, PACKET_OTHER);	// a request, not a reply
-	frame[34] = 0;					// turned into a reply: type 8 less is 0x0800 more in the checksum
+	assert_int_equal(packet.kind, PACKET_OTHER); // a request, not a reply
+	frame[34] = 0;                               // turned into a reply: type 8 less is 0x0800 more in the checksum
 	uint32_t sum = (uint32_t)(frame[36] << 8 | frame[37]) + 0x0800;
 	sum = (sum & 0xFFFF) + (sum >> 16);
 	frame[36] = (uint8_t)(sum >> 8);
@@ -124,7 +125,7 @@ static void dhcp(void **state)
 	assert_int_equal(packet.from.ip, 0);
 	assert_int_equal(packet.bytes, 300);
 	assert_int_equal(packet.data[242], DHCP_DISCOVER);
-	body[0] = 2;				// as the server answers
+	body[0] = 2; // as the server answers
 	memcpy(body + 16, "\x0A\x00\x02\x0F", 4);
 	memcpy(body + 108, "udp:12345", 10);
 	memcpy(body + 240, options, sizeof(options));
@@ -137,7 +138,7 @@ static void dhcp(void **state)
 	assert_int_equal(lease.server, them.ip);
 	assert_string_equal(lease.file, "udp:12345");
 	assert_false(packet_lease(&packet, 1, &lease));
-	for (uint32_t bytes = 0; bytes < 270; bytes++) {	// cut anywhere: nothing behind the end is read (ASan)
+	for (uint32_t bytes = 0; bytes < 270; bytes++) { // cut anywhere: nothing behind the end is read (ASan)
 		uint8_t copy[300];
 		memcpy(copy, packet.data, bytes);
 		struct packet part = packet;
