@@ -1,172 +1,18 @@
-// The monitor: a prompt on every console, with commands that show the machine and end its work.
-#include "lib.h"
+// The monitor: a prompt on every console, with commands that show the machine, run programs from its drives, and end
+// its work.
+#include "monitor.h"
 
 INGOT_NEEDS(shutdown);
 
-// What b_input's documentation and docs/user-guide.md call keys and control characters.
-enum { KEY_RIGHT = 0x02, KEY_LEFT = 0x03, KEY_UP = 0x04, KEY_DOWN = 0x05, KEY_BACKSPACE = 0x0E, KEY_ESCAPE = 0x1B,
-	KEY_ENTER = 0x1C };
 #define CLEAR "\x01"
-#define CURSOR_RIGHT 0x02
-#define CURSOR_LEFT 0x03
 
-#define LINE 76		// with the prompt it stays on one row of the narrowest screen
-#define HISTORY 16
-#define WORDS 8
-
-struct editor {
-	char line[LINE + 1];
-	uint32_t length, at;
-	char history[HISTORY][LINE + 1];
-	uint32_t lines;		// ever entered
-	uint32_t back;		// lines back in the history that are shown; 0: none
-};
-
-// ---- Line editing -----------------------------------------------------------------------------------------------
-
-static void put(char c)
+int number(const char *word, uint64_t *value)
 {
-	ingot->write(&c, 1);
+	const char *end = parse_number(word, value);
+	return end && !*end;
 }
 
-static void put_many(char c, uint32_t count)
-{
-	while (count--)
-		put(c);
-}
-
-// Shows the line from the cursor on, blanks what `gone` characters leave behind it, and goes back to the cursor.
-static void redraw(struct editor *ed, uint32_t gone)
-{
-	ingot->write(ed->line + ed->at, ed->length - ed->at);
-	put_many(' ', gone);
-	put_many(CURSOR_LEFT, ed->length - ed->at + gone);
-}
-
-static void insert(struct editor *ed, char c)
-{
-	if (ed->length == LINE)
-		return;
-	for (uint32_t i = ed->length++; i > ed->at; i--)
-		ed->line[i] = ed->line[i - 1];
-	ed->line[ed->at++] = c;
-	put(c);
-	if (ed->at < ed->length)
-		redraw(ed, 0);
-}
-
-static void erase(struct editor *ed)
-{
-	if (!ed->at)
-		return;
-	for (uint32_t i = ed->at--; i < ed->length; i++)
-		ed->line[i - 1] = ed->line[i];
-	ed->length--;
-	put(CURSOR_LEFT);
-	redraw(ed, 1);
-}
-
-static void replace(struct editor *ed, const char *text)
-{
-	uint32_t old = ed->length;
-	put_many(CURSOR_LEFT, ed->at);
-	ed->at = ed->length = 0;
-	while (text[ed->length] && ed->length < LINE) {
-		ed->line[ed->length] = text[ed->length];
-		ed->length++;
-	}
-	redraw(ed, old > ed->length ? old - ed->length : 0);
-	put_many(CURSOR_RIGHT, ed->length);
-	ed->at = ed->length;
-}
-
-static void recall(struct editor *ed, int older)
-{
-	uint32_t kept = ed->lines < HISTORY ? ed->lines : HISTORY;
-	if (older ? ed->back == kept : !ed->back)
-		return;
-	ed->back += older ? 1 : -1u;
-	replace(ed, ed->back ? ed->history[(ed->lines - ed->back) % HISTORY] : "");
-}
-
-static void remember(struct editor *ed)
-{
-	ed->line[ed->length] = 0;
-	ed->back = 0;
-	if (!ed->length || (ed->lines && text_equal(ed->history[(ed->lines - 1) % HISTORY], ed->line)))
-		return;
-	for (uint32_t i = 0; i <= ed->length; i++)
-		ed->history[ed->lines % HISTORY][i] = ed->line[i];
-	ed->lines++;
-}
-
-static void move(struct editor *ed, int by)
-{
-	if (by < 0 ? !ed->at : ed->at == ed->length)
-		return;
-	ed->at += (uint32_t)by;
-	put(by < 0 ? CURSOR_LEFT : CURSOR_RIGHT);
-}
-
-// One key; 1 when the line is complete.
-static int edit(struct editor *ed, int key)
-{
-	if (key == KEY_ENTER) {
-		put_many(CURSOR_RIGHT, ed->length - ed->at);
-		put('\n');
-		remember(ed);
-		return 1;
-	}
-	if (key == KEY_BACKSPACE)
-		erase(ed);
-	else if (key == KEY_ESCAPE)
-		replace(ed, "");
-	else if (key == KEY_UP || key == KEY_DOWN)
-		recall(ed, key == KEY_UP);
-	else if (key == KEY_LEFT)
-		move(ed, -1);
-	else if (key == KEY_RIGHT)
-		move(ed, 1);
-	else if (key >= ' ' && key < 0x7F)
-		insert(ed, (char)key);
-	return 0;
-}
-
-// The next byte, if it comes within 20 ms: a terminal sends the bytes of one key together.
-static int next_byte(void)
-{
-	int key = 0;
-	for (uint64_t end = deadline(20000); !key && !passed(end); ingot_relax())
-		key = ingot->read();
-	return key;
-}
-
-// A key; the sequences that a terminal on the serial line sends for arrows (ECMA-48, 8.3: CSI A to D) are turned into
-// what a keyboard gives.
-static int read_key(void)
-{
-	static const char arrows[] = { KEY_UP, KEY_DOWN, KEY_RIGHT, KEY_LEFT };
-	int key = ingot_wait_key();
-	if (key != KEY_ESCAPE)
-		return key;
-	key = next_byte();
-	if (key != '[' && key != 'O')
-		return key ? key : KEY_ESCAPE;
-	do
-		key = next_byte();
-	while (key && key < '@');	// parameters, up to the final byte
-	return key >= 'A' && key <= 'D' ? arrows[key - 'A'] : 0;
-}
-
-static void read_line(struct editor *ed)
-{
-	ed->length = ed->at = 0;
-	ingot_print("> ");
-	while (!edit(ed, read_key()))
-		;
-}
-
-// ---- Commands ---------------------------------------------------------------------------------------------------
+// ---- The machine ------------------------------------------------------------------------------------------------
 
 static const char *reason(int status)
 {
@@ -175,57 +21,84 @@ static const char *reason(int status)
 	return status <= 0 && status >= -10 ? reasons[-status] : "error";
 }
 
-static void show_devices(uint64_t *numbers, int count)
+static int show_devices(struct request *request)
 {
 	struct ingot_device_info info;
-	(void)numbers, (void)count;
 	for (uint32_t i = 0; info.size = sizeof(info), !ingot->device_info(i, &info); i++) {
+		if (request->count && !text_equal(info.driver, request->words[1]))
+			continue;
 		print("%-13s %04x:%04x class %06x  ", info.address, info.vendor, info.device, info.class_code);
 		if (info.status)
 			print("%s%s%s\n", info.driver, info.driver[0] ? ": " : "", reason(info.status));
 		else
 			print("%s %s\n", info.driver, info.unit);
 	}
+	return 0;
 }
 
-static void show_drivers(uint64_t *numbers, int count)
+static int show_drivers(struct request *request)
 {
 	struct ingot_driver_info info;
-	(void)numbers, (void)count;
+	(void)request;
 	for (uint32_t i = 0; info.size = sizeof(info), !ingot->driver_info(i, &info); i++)
 		print("%-8s %-16s %u device%s\n", info.bus, info.name, info.devices, info.devices == 1 ? "" : "s");
+	return 0;
 }
 
-static void show_cores(uint64_t *numbers, int count)
+static int show_cores(struct request *request)
 {
 	uint32_t cores = ingot->core_count();
-	(void)numbers, (void)count;
+	(void)request;
 	for (uint32_t core = 0; core < cores; core++)
 		print("core %u: APIC id %u, %s\n", core, ingot->core_apic_id(core),
-			core == ingot->core_self() ? "runs this program" : ingot->core_busy(core) ? "busy" : "idle");
+			core == ingot->core_self() ? "runs this program" :
+				ingot->core_busy(core) ? "busy" :
+										 "idle");
+	return 0;
 }
 
-static void show_memory(uint64_t *numbers, int count)
+static int show_memory(struct request *request)
 {
 	struct ingot_memory memory = { .size = sizeof(memory) };
-	(void)numbers, (void)count;
+	(void)request;
 	ingot->memory(&memory);
 	print("RAM      %u MiB\nkernel   %u KiB\ndrivers  %u KiB\nprogram  %lu KiB at %lx, free from %lx\n", memory.ram_mib,
 		memory.kernel_kib, memory.driver_kib, memory.bytes >> 10, (uint64_t)(uintptr_t)memory.base,
 		(uint64_t)(uintptr_t)memory.free);
+	return 0;
 }
 
-static void show_net(uint64_t *numbers, int count)
+// ---- Interfaces and drives ---------------------------------------------------------------------------------------
+
+// The next interface of that name, or of any; `*net` begins at 0.  0: there are no more.
+static int next_net(const char *name, uint32_t *net, struct ingot_net_info *info)
 {
-	uint32_t nets = ingot->net_count();
-	(void)numbers, (void)count;
-	for (uint32_t net = 0; net < nets; net++) {
-		struct ingot_net_info info = { .size = sizeof(info) };
+	while (*net < ingot->net_count()) {
+		info->size = sizeof(*info);
+		if (!ingot->net_info((*net)++, info) && (!name || text_equal(info->name, name)))
+			return 1;
+	}
+	return 0;
+}
+
+static int next_drive(const char *name, uint32_t *blk, struct ingot_blk_info *info)
+{
+	while (*blk < ingot->blk_count()) {
+		info->size = sizeof(*info);
+		if (!ingot->blk_info((*blk)++, info) && (!name || text_equal(info->name, name)))
+			return 1;
+	}
+	return 0;
+}
+
+static int show_net(struct request *request)
+{
+	struct ingot_net_info info;
+	uint32_t net = 0, shown = 0;
+	for (; next_net(request->words[1], &net, &info); shown++) {
 		struct ingot_net_stats stats = { 0 };
 		const uint8_t *mac = info.mac;
-		if (ingot->net_info(net, &info))
-			continue;
-		ingot->net_stats(net, &stats);
+		ingot->net_stats(net - 1, &stats);
 		print("%s %s %s %02x:%02x:%02x:%02x:%02x:%02x %s", info.name, info.driver, info.address, mac[0], mac[1], mac[2],
 			mac[3], mac[4], mac[5], info.link ? "up" : "down");
 		if (info.link && info.speed > 1)
@@ -233,182 +106,343 @@ static void show_net(uint64_t *numbers, int count)
 		print(", queues %u/%u, rx %lu, tx %lu, dropped %lu, errors %lu\n", info.queues_open, info.queues,
 			stats.rx_frames, stats.tx_frames, stats.rx_dropped, stats.rx_errors + stats.tx_errors);
 	}
-	if (!nets)
-		ingot_print("no network interface\n");
+	if (!shown)
+		ingot_print("no such interface\n");
+	return 0;
 }
 
-static void show_disks(uint64_t *numbers, int count)
+static int show_disks(struct request *request)
 {
-	uint32_t drives = ingot->blk_count();
-	(void)numbers, (void)count;
-	for (uint32_t blk = 0; blk < drives; blk++) {
-		struct ingot_blk_info info = { .size = sizeof(info) };
-		if (ingot->blk_info(blk, &info))
-			continue;
+	struct ingot_blk_info info;
+	uint32_t blk = 0, shown = 0;
+	for (; next_drive(request->words[1], &blk, &info); shown++)
 		print("%s %s %s %lu blocks of %u bytes (%lu MiB), queues %u of %u%s%s%s\n", info.name, info.driver,
 			info.address, info.blocks, info.block_bytes, (info.blocks >> 10) * info.block_bytes >> 10, info.queues,
-			info.depth,
-			info.features & INGOT_BLK_READONLY ? ", read-only" : "",
-			info.features & INGOT_BLK_FLUSH ? ", flush" : "",
-			info.features & INGOT_BLK_DISCARD ? ", discard" : "");
-	}
-	if (!drives)
-		ingot_print("no drive\n");
+			info.depth, info.features & INGOT_BLK_READONLY ? ", read-only" : "",
+			info.features & INGOT_BLK_FLUSH ? ", flush" : "", info.features & INGOT_BLK_DISCARD ? ", discard" : "");
+	if (!shown)
+		ingot_print("no such drive\n");
+	return 0;
 }
 
-static void show_log(uint64_t *numbers, int count)
+static uint32_t net_counters(const char *name)
 {
-	char text[256];
-	uint64_t at = 0;
-	size_t bytes;
-	(void)numbers, (void)count;
-	while ((bytes = ingot->log_read(at, text, sizeof(text), &at)))
-		ingot->write(text, bytes);
+	struct ingot_net_info info;
+	uint32_t net = 0, shown = 0;
+	for (; next_net(name, &net, &info); shown++) {
+		struct ingot_net_stats stats = { 0 };
+		ingot->net_stats(net - 1, &stats);
+		print("%s: queues   %u of %u\n", info.name, info.queues_open, info.queues);
+		print("%s: received %lu frames, %lu bytes; dropped %lu, errors %lu\n", info.name, stats.rx_frames,
+			stats.rx_bytes, stats.rx_dropped, stats.rx_errors);
+		print("%s: sent     %lu frames, %lu bytes; errors %lu\n", info.name, stats.tx_frames, stats.tx_bytes,
+			stats.tx_errors);
+	}
+	return shown;
 }
 
-static void show_time(uint64_t *numbers, int count)
+static uint32_t drive_counters(const char *name)
+{
+	struct ingot_blk_info info;
+	uint32_t blk = 0, shown = 0;
+	for (; next_drive(name, &blk, &info); shown++) {
+		const struct drive_counts *counts = drive_counts(blk - 1);
+		if (counts)
+			print("%s: %lu reads, %lu bytes; %lu writes, %lu bytes; %lu others; errors %lu; queues %u\n", info.name,
+				counts->reads, counts->read_bytes, counts->writes, counts->written_bytes, counts->others,
+				counts->errors, info.queues);
+	}
+	return shown;
+}
+
+static int show_stats(struct request *request)
+{
+	if (!(net_counters(request->words[1]) + drive_counters(request->words[1])))
+		ingot_print("no such interface or drive\n");
+	return 0;
+}
+
+// ---- Programs -----------------------------------------------------------------------------------------------------
+
+static struct file files[VOLUME_FILES];
+
+static void list_files(uint32_t blk, const char *name)
+{
+	int count = volume_files(blk, files);
+	if (count == INGOT_EINVAL)
+		print("%s: no BMFS volume\n", name);
+	else if (count < 0)
+		print("%s: %s\n", name, reason(count));
+	else if (!count)
+		print("%s: no files\n", name);
+	for (int i = 0; i < count; i++)
+		if (files[i].damaged)
+			print("%s %s: its record points outside the volume\n", name, files[i].name);
+		else
+			print("%s %10lu bytes  %s\n", name, files[i].bytes, files[i].name);
+}
+
+static int list(struct request *request)
+{
+	struct ingot_blk_info info;
+	uint32_t blk = 0, shown = 0;
+	for (; next_drive(request->words[1], &blk, &info); shown++)
+		list_files(blk - 1, info.name);
+	if (!shown)
+		ingot_print("no such drive\n");
+	return 0;
+}
+
+// [DRIVE:]NAME; without a drive the first one that has the file.
+static const struct file *find_file(const char *name)
+{
+	struct ingot_blk_info info;
+	for (uint32_t blk = 0; next_drive(NULL, &blk, &info);) {
+		const char *wanted = name, *rest = text_after(name, info.name);
+		if (rest && *rest == ':')
+			wanted = rest + 1;
+		int count = volume_files(blk - 1, files);
+		for (int i = 0; i < count; i++)
+			if (text_equal(files[i].name, wanted))
+				return &files[i];
+	}
+	return NULL;
+}
+
+static int run(struct request *request)
+{
+	const struct file *file = find_file(request->words[1]);
+	if (file)
+		program_run(file, request->rest);
+	else
+		print("%s: on no drive, try ls\n", request->words[1]);
+	return 0;
+}
+
+// ---- Others -------------------------------------------------------------------------------------------------------
+
+static int show_time(struct request *request)
 {
 	uint64_t ms = ingot->time_ns() / 1000000;
-	(void)numbers, (void)count;
+	(void)request;
 	print("%lu.%03lu s since the kernel's start\n", ms / 1000, ms % 1000);
+	return 0;
 }
 
-static void clear(uint64_t *numbers, int count)
+static int clear(struct request *request)
 {
-	(void)numbers, (void)count;
+	(void)request;
 	ingot_print(CLEAR);
+	return 0;
 }
 
-static void peek(uint64_t *numbers, int count)
+static int reboot(struct request *request)
 {
-	(void)count;
-	print("%08x\n", *(volatile uint32_t *)(uintptr_t)numbers[0]);
-}
-
-static void poke(uint64_t *numbers, int count)
-{
-	(void)count;
-	*(volatile uint32_t *)(uintptr_t)numbers[0] = (uint32_t)numbers[1];
-}
-
-static void hexdump(uint64_t *numbers, int count)
-{
-	uint64_t at = numbers[0], end = at + (count > 1 ? numbers[1] : 64);
-	for (; at < end; at += 16) {
-		print("%016lx ", at);
-		for (uint64_t i = at; i < at + 16; i++)
-			if (i < end)
-				print(" %02x", *(volatile uint8_t *)(uintptr_t)i);
-			else
-				print("   ");
-		print("  ");
-		for (uint64_t i = at; i < at + 16 && i < end; i++) {
-			uint8_t c = *(volatile uint8_t *)(uintptr_t)i;
-			put(c >= ' ' && c < 0x7F ? (char)c : '.');
-		}
-		print("\n");
-	}
-}
-
-static void reboot(uint64_t *numbers, int count)
-{
-	(void)numbers, (void)count;
+	(void)request;
 	ingot->reboot();
+	return 0;
 }
 
-static void shutdown(uint64_t *numbers, int count)
+static int shutdown(struct request *request)
 {
-	(void)numbers, (void)count;
+	(void)request;
 	ingot->shutdown();
+	return 0;
 }
 
-static void help(uint64_t *numbers, int count);
+static int help(struct request *request);
+
+// What Tab offers for a command's first argument.
+enum choice { NOTHING, COMMAND, DRIVER, NET, DRIVE, NET_OR_DRIVE, PCI, LEVEL, FILE };
 
 static const struct command {
 	const char *name, *arguments, *what;
-	void (*run)(uint64_t *numbers, int count);
-	int least, most;	// numbers behind it
+	int (*run)(struct request *request);
+	int least, most; // arguments
+	enum choice choice;
 } commands[] = {
-	{ "help", "", "this list", help, 0, 0 },
-	{ "devices", "", "what the buses have found, and who drives it", show_devices, 0, 0 },
-	{ "drivers", "", "what this kernel was built with", show_drivers, 0, 0 },
-	{ "cores", "", "processor cores", show_cores, 0, 0 },
-	{ "mem", "", "memory", show_memory, 0, 0 },
-	{ "net", "", "network interfaces", show_net, 0, 0 },
-	{ "disks", "", "drives", show_disks, 0, 0 },
-	{ "log", "", "the kernel's log", show_log, 0, 0 },
-	{ "time", "", "time since the kernel's start", show_time, 0, 0 },
-	{ "clear", "", "clear the screen", clear, 0, 0 },
-	{ "peek", " ADDRESS", "read 32 bits of memory", peek, 1, 1 },
-	{ "poke", " ADDRESS VALUE", "write 32 bits of memory", poke, 2, 2 },
-	{ "hexdump", " ADDRESS [BYTES]", "show memory", hexdump, 1, 2 },
-	{ "reboot", "", "start the machine anew", reboot, 0, 0 },
-	{ "shutdown", "", "switch the machine off", shutdown, 0, 0 },
+	{ "help", " [COMMAND]", "this list", help, 0, 1, COMMAND },
+	{ "ls", " [DRIVE]", "files on the drives' volumes", list, 0, 1, DRIVE },
+	{ "run", " [DRIVE:]FILE [ARGUMENTS]", "run a program and come back", run, 1, WORDS, FILE },
+	{ "devices", " [DRIVER]", "what the buses have found, and who drives it", show_devices, 0, 1, DRIVER },
+	{ "drivers", "", "what this kernel was built with", show_drivers, 0, 0, NOTHING },
+	{ "pci", " [ADDRESS]", "PCI devices in words; all about one", command_pci, 0, 1, PCI },
+	{ "cores", "", "processor cores", show_cores, 0, 0, NOTHING },
+	{ "mem", "", "memory", show_memory, 0, 0, NOTHING },
+	{ "net", " [INTERFACE]", "network interfaces", show_net, 0, 1, NET },
+	{ "disks", " [DRIVE]", "drives", show_disks, 0, 1, DRIVE },
+	{ "stats", " [NAME]", "counters of interfaces and drives", show_stats, 0, 1, NET_OR_DRIVE },
+	{ "log", " [LEVEL]", "the kernel's log; error, warning: only those", command_log, 0, 1, LEVEL },
+	{ "time", "", "time since the kernel's start", show_time, 0, 0, NOTHING },
+	{ "clear", "", "clear the screen", clear, 0, 0, NOTHING },
+	{ "peek", " ADDRESS [BITS]", "read memory: 8, 16, 32 or 64 bits", command_peek, 1, 2, NOTHING },
+	{ "poke", " ADDRESS VALUE [BITS]", "write memory", command_poke, 2, 3, NOTHING },
+	{ "hexdump", " ADDRESS [BYTES]", "show memory; Escape stops it", command_hexdump, 1, 2, NOTHING },
+	{ "reboot", "", "start the machine anew", reboot, 0, 0, NOTHING },
+	{ "shutdown", "", "switch the machine off", shutdown, 0, 0, NOTHING },
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
-static void help(uint64_t *numbers, int count)
+static const struct command *find_command(const char *name)
 {
-	(void)numbers, (void)count;
-	for (uint32_t i = 0; i < COMMANDS; i++) {
-		uint32_t width = 0;
-		while (commands[i].name[width])
-			width++;
-		print("%s%s", commands[i].name, commands[i].arguments);
-		for (const char *text = commands[i].arguments; *text; text++)
-			width++;
-		put_many(' ', width < 24 ? 24 - width : 1);
-		print("%s\n", commands[i].what);
-	}
+	for (uint32_t i = 0; i < COMMANDS; i++)
+		if (text_equal(commands[i].name, name))
+			return &commands[i];
+	return NULL;
 }
 
-// Cuts the line into words; returns how many.
-static int split(char *line, char **words)
+static int help(struct request *request)
 {
-	int count = 0;
-	for (char *at = line; *at;) {
-		while (*at == ' ')
-			*at++ = 0;
-		if (*at && count < WORDS)
-			words[count++] = at;
-		while (*at && *at != ' ')
-			at++;
-	}
-	return count;
-}
-
-static void execute(char *line)
-{
-	char *words[WORDS];
-	uint64_t numbers[WORDS];
-	int count = split(line, words) - 1;
-	if (count < 0)
-		return;
 	for (uint32_t i = 0; i < COMMANDS; i++) {
 		const struct command *command = &commands[i];
-		if (!text_equal(words[0], command->name))
+		uint32_t width = (uint32_t)(text_length(command->name) + text_length(command->arguments));
+		if (request->count && !text_equal(command->name, request->words[1]))
 			continue;
-		int usable = count >= command->least && count <= command->most;
-		for (int n = 0; n < count && usable; n++) {
-			const char *end = parse_number(words[n + 1], &numbers[n]);
-			usable = end && !*end;
-		}
-		if (usable)
-			command->run(numbers, count);
-		else
-			print("usage: %s%s\n", command->name, command->arguments);
-		return;
+		print("%s%s", command->name, command->arguments);
+		put_many(' ', width < 29 ? 30 - width : 1);
+		print("%s\n", command->what);
 	}
-	print("%s: no such command, try help\n", words[0]);
+	return 0;
+}
+
+// ---- What Tab offers --------------------------------------------------------------------------------------------
+
+// Of the files on all volumes; n counts up from 0.
+static const char *file_choice(uint32_t n)
+{
+	static uint32_t blk, before;
+	static int count;
+	if (!n) {
+		blk = before = 0;
+		count = 0;
+	}
+	while (n - before >= (uint32_t)count) {
+		before += (uint32_t)count;
+		count = 0;
+		if (blk == ingot->blk_count())
+			return NULL;
+		count = volume_files(blk++, files);
+		if (count < 0)
+			count = 0;
+	}
+	return files[n - before].name;
+}
+
+static const char *drive_choice(uint32_t n)
+{
+	static struct ingot_blk_info info;
+	info.size = sizeof(info);
+	return ingot->blk_info(n, &info) ? NULL : info.name;
+}
+
+static const char *net_choice(uint32_t n)
+{
+	static struct ingot_net_info info;
+	info.size = sizeof(info);
+	return ingot->net_info(n, &info) ? NULL : info.name;
+}
+
+static const char *driver_choice(uint32_t n)
+{
+	static struct ingot_driver_info info;
+	info.size = sizeof(info);
+	return ingot->driver_info(n, &info) ? NULL : info.name;
+}
+
+static const char *device_choice(uint32_t n)
+{
+	static struct ingot_device_info info;
+	info.size = sizeof(info);
+	return ingot->device_info(n, &info) ? NULL : info.address;
+}
+
+static const char *argument_choice(enum choice choice, uint32_t n)
+{
+	uint32_t nets = ingot->net_count();
+	switch (choice) {
+	case COMMAND:
+		return n < COMMANDS ? commands[n].name : NULL;
+	case DRIVER:
+		return driver_choice(n);
+	case NET:
+		return net_choice(n);
+	case DRIVE:
+		return drive_choice(n);
+	case NET_OR_DRIVE:
+		return n < nets ? net_choice(n) : drive_choice(n - nets);
+	case PCI:
+		return device_choice(n);
+	case LEVEL:
+		return log_level(n);
+	case FILE:
+		return file_choice(n);
+	default:
+		return NULL;
+	}
+}
+
+const char *line_choice(const char *line, uint32_t start, uint32_t n)
+{
+	uint32_t from = 0;
+	while (from < start && line[from] == ' ')
+		from++;
+	if (from == start)
+		return argument_choice(COMMAND, n);
+	for (uint32_t i = 0; i < COMMANDS; i++) {
+		const char *rest = text_after(line + from, commands[i].name);
+		if (!rest || *rest != ' ')
+			continue;
+		while (*rest == ' ')
+			rest++;
+		return rest >= line + start ? argument_choice(commands[i].choice, n) : NULL;
+	}
+	return NULL;
+}
+
+// ---- The prompt ---------------------------------------------------------------------------------------------------
+
+// Cuts the line into words.
+static void split(const char *line, char *text, struct request *request)
+{
+	uint32_t i = 0;
+	request->count = -1;
+	request->rest = "";
+	do
+		text[i] = line[i];
+	while (line[i++]);
+	for (i = 0; text[i];) {
+		while (text[i] == ' ')
+			text[i++] = 0;
+		if (!text[i])
+			break;
+		request->words[++request->count] = &text[i];
+		if (request->count == 2)
+			request->rest = line + i;
+		while (text[i] && text[i] != ' ')
+			i++;
+	}
+	for (int n = request->count + 1; n < WORDS; n++)
+		request->words[n] = NULL;
+}
+
+static void execute(const char *line)
+{
+	char text[LINE + 1];
+	struct request request;
+	split(line, text, &request);
+	if (request.count < 0)
+		return;
+	const struct command *command = find_command(request.words[0]);
+	if (!command)
+		print("%s: no such command, try help\n", request.words[0]);
+	else if (request.count < command->least || request.count > command->most || command->run(&request) < 0)
+		print("usage: %s%s\n", command->name, command->arguments);
 }
 
 int main(void)
 {
-	static struct editor editor;
 	uint32_t cores = ingot->core_count();
 	print("%s monitor, %u core%s. Commands: help\n", ingot->kernel, cores, cores == 1 ? "" : "s");
-	for (;;) {
-		read_line(&editor);
-		execute(editor.line);
-	}
+	for (;;)
+		execute(read_line());
 }

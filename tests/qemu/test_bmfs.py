@@ -46,6 +46,48 @@ def test_inside_a_disk(tmp_path):
 	assert "a " in bmfs("--at", 4 << 20, "list", disk)
 
 
+def test_hybrid_disk(tmp_path):
+	"""The volume behind the FAT file system of BareMetal's disks is found."""
+	disk, file = tmp_path / "disk", tmp_path / "a"
+	file.write_bytes(b"data")
+	bmfs("--at", 128 << 20, "format", "--size", 8, disk, f"other={file}")
+	assert bmfs("list", disk).split()[:2] == ["other", "4"]
+
+
+def test_all_files(tmp_path):
+	volume, out = tmp_path / "volume", tmp_path / "out"
+	out.mkdir()
+	contents = {"one": b"1", "two": b"", "three": b"3" * (3 << 20)}
+	for name, content in contents.items():
+		(tmp_path / name).write_bytes(content)
+	bmfs("format", "--size", 16, volume, *(tmp_path / name for name in contents))
+	bmfs("get", volume, "-o", out)
+	assert {path.name: path.read_bytes() for path in out.iterdir()} == contents
+	# A name that would lead out of the folder.
+	raw = bytearray(volume.read_bytes())
+	raw[4096:4096 + 6] = b"../one"
+	volume.write_bytes(raw)
+	bmfs("get", volume, "-o", out, error="not a file's name")
+	bmfs("get", volume, "../one", "-o", tmp_path / "back")
+	assert (tmp_path / "back").read_bytes() == b"1"
+
+
+def test_nothing_is_lost(tmp_path):
+	"""What can't be done leaves the volume as it was."""
+	volume, file = tmp_path / "volume", tmp_path / "f"
+	file.write_bytes(b"old")
+	bmfs("format", "--size", 8, volume, file)
+	before = volume.read_bytes()
+	file.write_bytes(bytes(5 << 20))
+	bmfs("add", volume, file, error="f: no room")
+	bmfs("add", volume, f"g={file}", tmp_path / "none", error="No such file")
+	bmfs("remove", volume, "f", "g", error="g: not on this volume")
+	bmfs("format", "--size", 8, volume, error="--force overwrites it")
+	assert volume.read_bytes() == before
+	bmfs("format", "--size", 8, "--force", volume)
+	assert bmfs("list", volume) == ""
+
+
 def test_refused(tmp_path):
 	volume, file = tmp_path / "volume", tmp_path / "f"
 	file.write_bytes(bytes(5 << 20))
@@ -54,6 +96,8 @@ def test_refused(tmp_path):
 	bmfs("list", volume, error="no BMFS volume")
 	bmfs("format", "--size", 4, tmp_path / "tiny", error="too few")
 	bmfs("format", "--size", 8, tmp_path / "small", file, error="no room")
+	assert not (tmp_path / "small").exists() and not (tmp_path / "tiny").exists()
+	bmfs("format", "--size", 8, tmp_path / "small")
 	bmfs("get", tmp_path / "small", "f", error="not on this volume")
 	long = tmp_path / ("n" * 32)
 	long.write_bytes(b"")
