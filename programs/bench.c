@@ -1,41 +1,121 @@
 // What calls cost, in ticks of the time-stamp counter: under QEMU's -icount shift=0 a tick is an instruction, so that
-// the figures are exact and the same on every machine (scripts/bench.py).  Each is the least of many runs, without the
-// cost of reading the counter.  It writes to the first drive: give it one without data.
+// the figures are exact and the same on every machine.  Each is the least of many runs, without the cost of reading the
+// counter.  Writes to port 0x80 tell scripts/bench.py, which counts accesses of devices, when to look.  The arguments
+// choose among calls, net and blk; without any it is all of them.  Drives are only read.
 #include "lib.h"
+#include "packet.h"
 #include <baremetal.h>
 #include <stdbool.h>
 
-#define RUNS 64
+#define RUNS 16
 #define BURST 32
-#define SETTLE_US 1000
-#define POLLS 100000		// until a request counts as lost
-#define FRAME_BYTES 64
-#define LOADER_TSC 0x5050	// information table: the counter when the loader started
+#define MEAN 16 // calls in a row
+#define MEAN_SENT 64
+#define SENT_US 200
+#define SETTLE_US 2000
+#define LINK_US 4000000
+#define LINK_TRIES 40
+#define POLLS 100000 // until a request counts as lost
+#define SMALL 64     // bytes of a frame
+#define LARGE 1514
+#define ROOM (1 << 20) // bytes that frames or data of drives may fill
 
 INGOT_NEEDS(shutdown);
 
-static struct ingot_frame *frames[BURST];
-static uint32_t have;		// in frames[]
-static bool dud;		// this run has not done what is measured
-static struct ingot_blk_done done[BURST];
-// An ARP request: who has 10.0.2.2, tell 10.0.2.15.
-static const uint8_t frame[FRAME_BYTES] = {
-	0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1,
-	0x52, 0x54, 0, 0x12, 0x34, 0x56, 10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2,
-};
-static uint8_t *data;
-static struct ingot_blk_info drive = { .size = sizeof(drive) };
+enum marker { BEGIN = 1, END = 2, GOOD = 3, DUD = 4, ROW = 5 }; // the same in scripts/bench.py
+
+static bool dud;             // this run has not done what is measured
+static uint64_t began, took; // when the counter was read last; what this run has taken up to its last pause
 
 static uint64_t now(void)
 {
 	uint32_t low, high;
-	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high) :: "memory");
+	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high)::"memory");
 	return (uint64_t)high << 32 | low;
+}
+
+static void mark(enum marker what)
+{
+	__asm__ volatile("outb %b0, $0x80" ::"a"(what) : "memory");
+}
+
+// What a run does between pause and resume isn't counted.
+static void resume(void)
+{
+	mark(BEGIN);
+	began = now();
+}
+
+static void pause(void)
+{
+	took += now() - began;
+	mark(END);
+}
+
+static uint64_t base, gap; // what measuring costs: a run that calls nothing, and a rest in it
+
+static __attribute__((noinline)) void rest(uint64_t us)
+{
+	pause();
+	ingot->delay_us(us);
+	took -= gap;
+	resume();
+}
+
+static void rest_only(void)
+{
+	for (uint32_t i = 0; i < MEAN_SENT; i++)
+		rest(0);
+}
+
+static void settle(void) // the device gets time to finish what it was given
+{
+	ingot->delay_us(SETTLE_US);
 }
 
 static void nothing(void)
 {
 }
+
+static uint64_t least(void (*before)(void), void (*fn)(void), void (*after)(void))
+{
+	uint64_t best = UINT64_MAX;
+	for (uint32_t i = 0; i < RUNS; i++) {
+		if (before)
+			before();
+		dud = false;
+		took = 0;
+		resume();
+		fn();
+		pause();
+		mark(dud ? DUD : GOOD);
+		if (!dud && took < best)
+			best = took;
+		if (after)
+			after();
+	}
+	mark(ROW);
+	return best;
+}
+
+static uint32_t frame_bytes; // length of the frames that the rows are about
+static uint8_t *data;        // free memory
+
+static void report(const char *what, uint32_t each, void (*before)(void), void (*fn)(void), void (*after)(void))
+{
+	uint64_t best = least(before, fn, after);
+	if (best == UINT64_MAX) {
+		print("bench: %s: never done\n", what);
+		return;
+	}
+	uint64_t tenths = (best - base) * 10 / each;
+	print("bench: %s%s: %lu.%lu in %u\n", what, frame_bytes == LARGE ? ", 1514 bytes" : "", tenths / 10, tenths % 10,
+		each);
+}
+
+// ---- Calls ------------------------------------------------------------------------------------------------------
+
+static uint16_t lock;
 
 static void system_unused(void)
 {
@@ -47,9 +127,54 @@ static void system_cores(void)
 	b_system(B_SMP_NUMCORES, 0, 0);
 }
 
+static void system_id(void)
+{
+	b_system(B_SMP_ID, 0, 0);
+}
+
 static void system_busy(void)
 {
 	b_system(B_SMP_BUSY, 0, 0);
+}
+
+static void system_time(void)
+{
+	b_system(B_TIMECOUNTER, 0, 0);
+}
+
+static void system_lock(void)
+{
+	b_smp_lock(&lock);
+}
+
+static void system_unlock(void)
+{
+	b_smp_unlock(&lock);
+}
+
+__attribute__((aligned(16))) static void work(void)
+{
+}
+
+static void system_set(void)
+{
+	dud = b_smp_set(work, ingot->core_apic_id(1));
+}
+
+static void others_idle(void)
+{
+	while (b_system(B_SMP_BUSY, 0, 0))
+		ingot_relax();
+}
+
+static void input(void)
+{
+	b_input();
+}
+
+static void output(void)
+{
+	b_output("................................", 32);
 }
 
 static void native_cores(void)
@@ -62,28 +187,30 @@ static void native_time(void)
 	ingot->time_ns();
 }
 
-static void classic_tx(void)
+static void all_calls(void)
 {
-	b_net_tx(frame, sizeof(frame), 0);
+	report("b_system, unused number", 1, NULL, system_unused, NULL);
+	report("b_system SMP_NUMCORES", 1, NULL, system_cores, NULL);
+	report("b_system SMP_ID", 1, NULL, system_id, NULL);
+	report("b_system SMP_BUSY", 1, NULL, system_busy, NULL);
+	report("b_system TIMECOUNTER", 1, NULL, system_time, NULL);
+	report("b_system SMP_LOCK", 1, NULL, system_lock, system_unlock);
+	report("b_system SMP_UNLOCK", 1, system_lock, system_unlock, NULL);
+	if (ingot->core_count() > 1)
+		report("b_system SMP_SET", 1, others_idle, system_set, others_idle);
+	report("b_input, no key", 1, NULL, input, NULL);
+	report("b_output, a character of 32", 32, NULL, output, NULL);
+	print("\n");
+	report("core_count", 1, NULL, native_cores, NULL);
+	report("time_ns", 1, NULL, native_time, NULL);
 }
 
-static void classic_rx(void)
-{
-	void *at;
-	b_net_rx(&at, 0);
-}
+// ---- Network: the gateway of QEMU's user network answers every frame that is sent -------------------------------
 
-// Frames for the next burst: requests to the gateway of QEMU's user network, which answers each.
-static void fill(void)
-{
-	struct ingot_pool *pool = ingot->net_pool(0, 0);
-	for (have = 0; have < BURST && (frames[have] = ingot_frame_get(pool)); have++) {
-		for (uint32_t byte = 0; byte < FRAME_BYTES; byte += 8)
-			*(uint64_t *)(frames[have]->data + byte) = *(const uint64_t *)(frame + byte);
-		frames[have]->length = FRAME_BYTES;
-		frames[have]->flags = 0;
-	}
-}
+static struct ingot_pool *pool;
+static struct ingot_frame *frames[BURST];
+static uint32_t have;        // in frames[]
+static uint8_t frame[LARGE]; // a ping
 
 static void give_back(uint32_t from)
 {
@@ -91,65 +218,14 @@ static void give_back(uint32_t from)
 		ingot_frame_put(frames[--have]);
 }
 
-static void native_tx_1(void)
-{
-	ingot->net_tx(0, 0, frames, 1);
-}
-
-static void native_tx_burst(void)
-{
-	dud = ingot->net_tx(0, 0, frames, have) < BURST;
-}
-
-static void native_pool(void)
-{
-	dud = ingot->net_pool(0, 0)->available < BURST;
-}
-
-static void native_rx(void)
+static void receive(void)
 {
 	have = ingot->net_rx(0, 0, frames, BURST);
 }
 
-static void native_rx_1(void)
+static void empty(void) // all that has come
 {
-	have = ingot->net_rx(0, 0, frames, 1);
-	dud = !have;
-}
-
-static void native_rx_burst(void)
-{
-	native_rx();
-	dud = have < BURST;
-}
-
-static void classic_tx_16(void)
-{
-	for (uint32_t i = 0; i < 16; i++)
-		b_net_tx(frame, sizeof(frame), 0);
-}
-
-static void classic_rx_1(void)
-{
-	void *at;
-	dud = !b_net_rx(&at, 0);
-}
-
-static void classic_rx_16(void)
-{
-	void *at;
-	for (uint32_t i = 0; i < 16; i++)
-		dud |= !b_net_rx(&at, 0);
-}
-
-static void settle(void)	// the device gets time to finish what it was given
-{
-	ingot->delay_us(SETTLE_US);
-}
-
-static void empty(void)	// all that has come
-{
-	for (native_rx(); have; native_rx())
+	for (receive(); have; receive())
 		give_back(0);
 }
 
@@ -157,6 +233,63 @@ static void settle_empty(void)
 {
 	settle();
 	empty();
+}
+
+static void tick(void *arg)
+{
+	(void)arg;
+}
+
+// Sends frames of this length until one is answered: a link may be seconds on its way after net_open.  Asleep, since
+// QEMU's clock leaps then.
+static void choose_frame(uint32_t bytes)
+{
+	struct ingot_net_info info = { .size = sizeof(info) };
+	struct host self = { .ip = 0x0A00020F }, gateway = { { 0x52, 0x55, 10, 0, 2, 2 }, 0x0A000202 };
+	ingot->net_info(0, &info);
+	for (int i = 0; i < 6; i++)
+		self.mac[i] = info.mac[i];
+	pool = ingot->net_pool(0, 0);
+	ingot->on_timer(LINK_US / LINK_TRIES, tick, NULL);
+	for (uint32_t i = 0; i < LINK_TRIES && !have; i++) {
+		ingot_sleep();
+		frame_bytes = packet_arp(frame, &self, &gateway, 0); // it has to know where to send its answers
+		b_net_tx(frame, frame_bytes, 0);
+		frame_bytes = packet_ping(frame, &self, &gateway, 1, 1, bytes - PACKET_ICMP_DATA);
+		b_net_tx(frame, frame_bytes, 0);
+		settle();
+		receive();
+	}
+	ingot->on_timer(0, NULL, NULL);
+	give_back(0);
+	empty();
+}
+
+// A burst to be sent, without a look at those that have been.
+static void fill(void)
+{
+	for (have = 0; have < BURST && (frames[have] = ingot_frame_get(pool)); have++) {
+		for (uint32_t byte = 0; byte < frame_bytes; byte++)
+			frames[have]->data[byte] = frame[byte];
+		frames[have]->length = frame_bytes;
+		frames[have]->flags = 0;
+	}
+}
+
+static void fill_clean(void) // the same, when all that were sent are back
+{
+	ingot->net_pool(0, 0);
+	fill();
+}
+
+static void send_1(void)
+{
+	ingot->net_tx(0, 0, frames, 1);
+}
+
+static void send_burst(void)
+{
+	dud = ingot->net_tx(0, 0, frames, have) < BURST;
 }
 
 static void sent_1(void)
@@ -172,22 +305,33 @@ static void sent_burst(void)
 	settle_empty();
 }
 
-static void received(void)	// a burst of answers waits
+static void sent_waits(void) // a burst is sent and not taken back
+{
+	fill_clean();
+	send_burst();
+	have = 0;
+	settle();
+}
+
+static void sent_waits_fill(void) // the same, and another one is ready
+{
+	sent_waits();
+	fill();
+}
+
+static void take_back(void)
+{
+	dud = ingot->net_pool(0, 0)->available < BURST;
+}
+
+static void received(void) // a burst of answers waits
 {
 	empty();
-	fill();
-	native_tx_burst();
+	fill_clean();
+	send_burst();
 	have = 0;
 	settle();
 	ingot->net_pool(0, 0);
-}
-
-static void pool_waits(void)	// a burst is sent and not taken back
-{
-	fill();
-	native_tx_burst();
-	have = 0;
-	settle();
 }
 
 static void received_done(void)
@@ -196,8 +340,100 @@ static void received_done(void)
 	empty();
 }
 
+static void receive_1(void)
+{
+	have = ingot->net_rx(0, 0, frames, 1);
+	dud = !have;
+}
+
+static void receive_burst(void)
+{
+	receive();
+	dud = have < BURST;
+}
+
+static void classic_tx(void)
+{
+	b_net_tx(frame, frame_bytes, 0);
+}
+
+// More than b_net_tx has buffers for, so that taking them back is in it; each is sent before the next.
+static void classic_tx_mean(void)
+{
+	for (uint32_t i = 0; i < MEAN_SENT; i++) {
+		b_net_tx(frame, frame_bytes, 0);
+		rest(SENT_US);
+	}
+}
+
+static void classic_rx(void)
+{
+	void *at;
+	b_net_rx(&at, 0);
+}
+
+static void classic_rx_1(void)
+{
+	void *at;
+	dud = !b_net_rx(&at, 0);
+}
+
+static void classic_rx_mean(void)
+{
+	void *at;
+	for (uint32_t i = 0; i < MEAN; i++)
+		dud |= !b_net_rx(&at, 0);
+}
+
+static void classic_sending(void)
+{
+	report("b_net_tx", 1, NULL, classic_tx, settle_empty);
+	report("b_net_tx, mean of 64", MEAN_SENT, NULL, classic_tx_mean, settle_empty);
+}
+
+static void bursts(void)
+{
+	report("net_tx, a frame of 32", BURST, sent_waits_fill, send_burst, sent_burst);
+	report("net_rx, a frame of 32", BURST, received, receive_burst, received_done);
+}
+
+static void classic_receiving(void)
+{
+	report("b_net_rx, a frame", 1, received, classic_rx_1, received_done);
+	report("b_net_rx, a frame, mean of 16", MEAN, received, classic_rx_mean, received_done);
+}
+
+static void all_net(void)
+{
+	choose_frame(SMALL);
+	classic_sending();
+	choose_frame(LARGE);
+	classic_sending();
+	// With frames enough for a burst in the program's hands and one in the device's.
+	if (ingot->net_open(0, 1, data, ROOM, 2048) != INGOT_OK)
+		print("bench: net_open: never done\n");
+	choose_frame(SMALL);
+	bursts();
+	report("net_tx, a frame of 32, none to take back", BURST, fill_clean, send_burst, sent_burst);
+	report("net_pool, a frame taken back of 32", BURST, sent_waits, take_back, settle_empty);
+	report("net_tx, 1 frame", 1, fill_clean, send_1, sent_1);
+	report("net_rx, empty", 1, NULL, receive, NULL);
+	report("net_rx, 1 frame", 1, received, receive_1, received_done);
+	choose_frame(LARGE);
+	bursts();
+	ingot->net_close(0);
+	choose_frame(SMALL);
+	classic_receiving();
+	report("b_net_rx, empty", 1, NULL, classic_rx, NULL);
+	choose_frame(LARGE);
+	classic_receiving();
+}
+
+// ---- Drives -----------------------------------------------------------------------------------------------------
+
 static uint32_t flying;
 static struct ingot_blk_req requests[BURST];
+static struct ingot_blk_done done[BURST];
 
 static void submit(uint32_t count)
 {
@@ -222,22 +458,29 @@ static void poll_burst(void)
 	dud = flying;
 }
 
-static void submit_burst(void)	// and ring the doorbell
+static void submit_burst(void) // and ring the doorbell
 {
 	submit(BURST);
 	ingot->blk_poll(0, 0, done, 0);
-}
-
-static void drain(void)	// all completions, so that the next run begins with an empty queue
-{
-	for (uint32_t i = 0; flying && i < POLLS; i++)
-		poll();
 }
 
 static void submitted(void)
 {
 	submit_burst();
 	settle();
+}
+
+static void read_burst(void) // both, without the time between them
+{
+	submit_burst();
+	rest(SETTLE_US);
+	poll_burst();
+}
+
+static void drain(void) // all completions, so that the next run begins with an empty queue
+{
+	for (uint32_t i = 0; flying && i < POLLS; i++)
+		poll();
 }
 
 static void nvs_1(void)
@@ -250,59 +493,11 @@ static void nvs_256(void)
 	dud = b_nvs_read(data, 0, 256, 0) != 256;
 }
 
-static uint64_t least(void (*before)(void), void (*fn)(void), void (*after)(void))
-{
-	uint64_t best = UINT64_MAX;
-	for (uint32_t i = 0; i < RUNS; i++) {
-		if (before)
-			before();
-		dud = false;
-		uint64_t from = now();
-		fn();
-		uint64_t took = now() - from;
-		if (!dud && took < best)
-			best = took;
-		if (after)
-			after();
-	}
-	return best;
-}
-
-static uint64_t base;	// reading the counter twice and calling a function
-
-static void report(const char *what, uint32_t each, void (*before)(void), void (*fn)(void), void (*after)(void))
-{
-	uint64_t took = (least(before, fn, after) - base) * 10 / each;
-	print("bench: %s: %lu.%lu in %u\n", what, took / 10, took % 10, RUNS * each);
-}
-
-static void all_calls(void)
-{
-	report("b_system, unused number", 1, NULL, system_unused, NULL);
-	report("b_system SMP_NUMCORES", 1, NULL, system_cores, NULL);
-	report("b_system SMP_BUSY", 1, NULL, system_busy, NULL);
-	report("core_count", 1, NULL, native_cores, NULL);
-	report("time_ns", 1, NULL, native_time, NULL);
-}
-
-static void all_net(void)
-{
-	report("b_net_tx, 64 bytes", 1, NULL, classic_tx, settle_empty);
-	report("b_net_tx, 64 bytes, mean of 16", 16, NULL, classic_tx_16, settle_empty);
-	report("b_net_rx, empty", 1, NULL, classic_rx, NULL);
-	report("net_tx, 1 frame", 1, fill, native_tx_1, sent_1);
-	report("net_tx, a frame of 32", BURST, fill, native_tx_burst, sent_burst);
-	report("net_pool, a frame sent of 32", BURST, pool_waits, native_pool, settle_empty);
-	report("net_rx, empty", 1, NULL, native_rx, NULL);
-	report("net_rx, 1 frame", 1, received, native_rx_1, received_done);
-	report("net_rx, a frame of 32", BURST, received, native_rx_burst, received_done);
-	// From here on one frame of the pool is b_net_rx's.
-	report("b_net_rx, a frame", 1, received, classic_rx_1, received_done);
-	report("b_net_rx, a frame, mean of 16", 16, received, classic_rx_16, received_done);
-}
-
 static void all_blk(void)
 {
+	frame_bytes = 0;
+	struct ingot_blk_info drive = { .size = sizeof(drive) };
+	ingot->blk_info(0, &drive);
 	uint32_t count = 4096 / drive.block_bytes;
 	for (uint32_t i = 0; i < BURST; i++)
 		requests[i] = (struct ingot_blk_req){ i * count, count, INGOT_READ, data + i * 4096, 0 };
@@ -310,22 +505,34 @@ static void all_blk(void)
 	report("blk_submit, 4 KiB, each of 32", BURST, NULL, submit_burst, drain);
 	report("blk_poll, empty", 1, NULL, poll, NULL);
 	report("blk_poll, each of 32", BURST, submitted, poll_burst, drain);
+	report("4 KiB read, each of 32", BURST, NULL, read_burst, drain);
 	report("b_nvs_read, 4 KiB, with waiting", 1, NULL, nvs_1, NULL);
 	report("b_nvs_read, 1 MiB, with waiting", 1, NULL, nvs_256, NULL);
 }
 
-int main(void)
+static bool chosen(int argc, char **argv, const char *part)
 {
-	uint64_t start = *(volatile uint64_t *)LOADER_TSC;
-	if (start)
-		print("bench: loader to program: %lu\n", now() - start);
+	for (int i = 1; i < argc; i++)
+		if (text_equal(argv[i], part))
+			return true;
+	return argc < 2;
+}
+
+int main(int argc, char **argv)
+{
 	size_t room;
 	data = free_memory(&room);
+	if (room < ROOM) {
+		print("bench: it needs a MiB: never done\n");
+		return 1;
+	}
 	base = least(NULL, nothing, NULL);
-	all_calls();
-	if (ingot->net_count())
+	gap = (least(NULL, rest_only, NULL) - base) / MEAN_SENT;
+	if (chosen(argc, argv, "calls"))
+		all_calls();
+	if (ingot->net_count() && chosen(argc, argv, "net"))
 		all_net();
-	if (ingot->blk_count() && ingot->blk_info(0, &drive) == INGOT_OK && data && room >= 1 << 20)
+	if (ingot->blk_count() && chosen(argc, argv, "blk"))
 		all_blk();
 	ingot->shutdown();
 	return 0;

@@ -35,6 +35,11 @@ registers_call:
 	push	%r13
 	push	%r14
 	push	%r15
+	mov	%rsp, %rax
+	mov	14 * 8(%rsi), %r8	// any alignment of the stack: R15's low bits
+	and	$15, %r8d
+	sub	%r8, %rsp
+	push	%rax			// 24(%rsp)
 	push	%rcx			// 16(%rsp)
 	push	%rdx			// 8(%rsp)
 	push	(%rdi)			// (%rsp): what to call
@@ -87,7 +92,7 @@ registers_call:
 	vzeroupper
 	jmp	4f
 3:	each_vector store_xmm
-4:	add	$24, %rsp
+4:	mov	24(%rsp), %rsp
 	pop	%r15
 	pop	%r14
 	pop	%r13
@@ -145,6 +150,12 @@ registers_clobber:
 	mov	%rax, %r9
 	mov	%rax, %r10
 	mov	%rax, %r11
+	mov	%rax, %rbx
+	mov	%rax, %rbp
+	mov	%rax, %r12
+	mov	%rax, %r13
+	mov	%rax, %r14
+	mov	%rax, %r15
 	ret
 
 	.bss

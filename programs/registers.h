@@ -8,10 +8,11 @@ struct registers {
 	uint64_t general[GENERAL];
 	uint64_t flags;
 	uint64_t mxcsr;
-	uint64_t vector[16][4];	// YMM, or XMM in the first two words
+	uint64_t vector[16][4]; // YMM, or XMM in the first two words
 };
 
-// Loads `in`, calls what lies in *slot, stores `out`.  `avx`: all of the YMM registers, else XMM.
+// Loads `in`, calls what lies in *slot with a stack as odd as the low bits of R15, stores `out`.  `avx`: all of the YMM
+// registers, else XMM.
 void registers_call(void *const *slot, const struct registers *in, struct registers *out, uint64_t avx);
 
 // To be called so: spins RCX times with a pattern in the red zone.  RCX is 0 afterwards, or -1 if the pattern is not
@@ -23,6 +24,6 @@ void registers_capture(void);
 extern char captured[64];
 extern uint64_t captured_bytes;
 
-// A callback that leaves no vector register as it was.
+// A callback that leaves no register as it was.
 void registers_clobber(void *arg);
-extern uint64_t clobbered;	// times
+extern uint64_t clobbered; // times
