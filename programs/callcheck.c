@@ -1,28 +1,38 @@
 // Checks the register interface call by call: every register, vector register, the direction flag and MXCSR are set
-// before each call and compared behind it, once in peace and once with a timer callback that leaves no vector register
-// alone.  Zero counts, ends of drives, absent devices, unused numbers, both address maps.  Writes to no drive.
+// before each call and compared behind it, once in peace and once with a timer callback that leaves no register alone.
+// Zero counts, ends of drives, absent devices, unused numbers, both address maps, any alignment.  What it writes
+// to the first drive is what it has read there.
 #include "lib.h"
+#include "packet.h"
 #include "registers.h"
 #include <baremetal.h>
 #include <cpuid.h>
 
-enum { INPUT = 0x100010, OUTPUT = 0x100018, NET_TX = 0x100020, NET_RX = 0x100028, NVS_READ = 0x100030,
-	NVS_WRITE = 0x100038, SYSTEM = 0x100040, USER = 0x100048 };
+enum {
+	INPUT = 0x100010,
+	OUTPUT = 0x100018,
+	NET_TX = 0x100020,
+	NET_RX = 0x100028,
+	NVS_READ = 0x100030,
+	NVS_WRITE = 0x100038,
+	SYSTEM = 0x100040,
+	USER = 0x100048
+};
 
 #define BIT(reg) (1u << (reg))
 #define CARRY 1u
 #define ZERO 0x40u
 #define DIRECTION 0x400u
-#define MXCSR_DEFAULT 0x1F80	// Intel SDM vol. 1, 11.6.4
+#define MXCSR_DEFAULT 0x1F80 // Intel SDM vol. 1, 11.6.4
 
 static char failure[160];
-static uint64_t have_avx, calls;
+static uint64_t have_avx, calls, characters, frames;
 
 static void fail(const char *format, ...)
 {
 	va_list list;
 	if (failure[0])
-		return;			// the first cause counts
+		return; // the first cause counts
 	va_start(list, format);
 	format_text(failure, sizeof(failure) - 1, format, list);
 	va_end(list);
@@ -98,6 +108,9 @@ static void check_input(void)
 	struct registers out = call("b_input", INPUT, BIT(RAX), 0x1122334455667788, 1, 2, 3, 4);
 	if (!(out.flags & ZERO) != ((out.general[RAX] & 255) != 0))
 		fail("b_input's zero flag doesn't tell if AL is 0");
+	if (out.general[RAX] >> 8 != 0x11223344556677)
+		fail("b_input changes RAX above AL");
+	characters += (out.general[RAX] & 255) != 0;
 }
 
 static void check_output(void)
@@ -120,7 +133,7 @@ static void check_stdout(void)
 	uint64_t now = function("STDOUT_GET", B_STDOUT_GET, 0, 0);
 	captured_bytes = 0;
 	call("b_output, replaced", OUTPUT, 0, 5, sizeof(text) - 1, 6, address(text), 7);
-	*(volatile uint64_t *)OUTPUT = before;		// a program may write the pointer itself, too
+	*(volatile uint64_t *)OUTPUT = before; // a program may write the pointer itself, too
 	expect("STDOUT_GET behind STDOUT_SET", now, own);
 	expect("length that the replaced routine sees", captured_bytes, sizeof(text) - 1);
 	for (uint32_t i = 0; i < sizeof(text) - 1; i++)
@@ -149,30 +162,48 @@ static void check_receive(uint64_t net, int present)
 		fail("b_net_rx's zero flag doesn't tell if RCX is 0");
 	if (length && (!present || length < 14 || length > 9018))
 		fail("b_net_rx on interface %lx: %lu bytes", net, length);
+	frames += length != 0;
+}
+
+// The gateway of QEMU's user network answers; elsewhere nobody may.
+static void check_answer(uint64_t mac)
+{
+	static uint8_t frame[64];
+	struct host self = { .ip = 0x0A00020F }, gateway = { .ip = 0x0A000202 };
+	for (int i = 0; i < 6; i++)
+		self.mac[i] = (uint8_t)(mac >> (40 - 8 * i));
+	call("b_net_tx", NET_TX, 0, 1, packet_arp(frame, &self, &gateway, 0), 0, address(frame), 2);
+	uint64_t before = frames;
+	for (uint32_t i = 0; i < 100 && frames == before; i++) {
+		silent("DELAY", B_DELAY, 1000, 0);
+		check_receive(0, 1);
+	}
 }
 
 static void check_net(void)
 {
 	static uint8_t frame[2048 + 64] __attribute__((aligned(64)));
 	uint64_t mac = function("NET_STATUS", B_NET_STATUS, 0, 0), phys = physical(frame, sizeof(frame));
-	for (int i = 0; i < 12; i++)			// an experimental type (IEEE 802, 88B5), to ourselves
+	for (int i = 0; i < 12; i++) // an experimental type (IEEE 802, 88B5), to ourselves
 		frame[i] = (uint8_t)(mac >> (40 - 8 * (i % 6)));
 	frame[12] = 0x88;
 	frame[13] = 0xB5;
 	for (uint32_t i = 14; i < sizeof(frame); i++)
 		frame[i] = (uint8_t)i;
-	static const uint64_t lengths[] = { 60, 14, 61, 1514, 0, 1, 13, 1u << 20, ~0ull };	// the last five: dropped
+	static const uint64_t lengths[] = { 60, 14, 61, 1514, 0, 1, 13, 1u << 20, ~0ull }; // the last five: dropped
 	for (uint32_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 		call("b_net_tx", NET_TX, 0, 1, lengths[i], 0, address(frame), 2);
 		if (phys)
 			call("b_net_tx", NET_TX, 0, 1, lengths[i], 0, phys, 2);
 		call("b_net_tx on no interface", NET_TX, 0, 1, lengths[i], 200, address(frame), 2);
 	}
-	for (uint32_t i = 0; i < 300; i++)		// more than any ring holds
+	for (uint32_t i = 0; i < 300; i++) // more than any ring holds
 		call("b_net_tx", NET_TX, 0, 1, 60 + i, 0xFF00, address(frame) + i % 64, 2);
 	for (uint32_t i = 0; i < 10; i++)
 		check_receive(0xABCDEF00, mac != 0);
 	check_receive(200, 0);
+	if (mac)
+		check_answer(mac);
 	expect("NET_STATUS of no interface", function("NET_STATUS", B_NET_STATUS, 0, 200), 0);
 	expect("NET_STATUS of interface 256", function("NET_STATUS", B_NET_STATUS, 0, 256), mac);
 	silent("NET_CONFIG", B_NET_CONFIG, 0, 0);
@@ -192,8 +223,8 @@ static uint64_t sectors_of_drive(void)
 static uint64_t nvs(uint32_t slot, uint64_t sector, uint64_t count, uint64_t drive, uint64_t data)
 {
 	const char *name = slot == NVS_READ ? "b_nvs_read" : "b_nvs_write";
-	return call(name, slot, BIT(RCX), sector, count, drive, slot == NVS_READ ? 1 : data,
-		slot == NVS_READ ? data : 1).general[RCX];
+	return call(name, slot, BIT(RCX), sector, count, drive, slot == NVS_READ ? 1 : data, slot == NVS_READ ? data : 1)
+		.general[RCX];
 }
 
 static void check_drives(void)
@@ -226,7 +257,10 @@ static void check_drives(void)
 	for (uint32_t i = 0; i < B_SECTOR; i++)
 		if (same[i + 7] != data[i])
 			fail("b_nvs_read to an odd address: byte %u", i);
+	expect("sectors written", nvs(NVS_WRITE, 0, count, 0, at), count);
+	expect("sectors written from an odd address", nvs(NVS_WRITE, 0, 1, 0, address(same) + 7), 1);
 	expect("last sector read", nvs(NVS_READ, sectors - 1, 1, 0, at), 1);
+	expect("last sector written", nvs(NVS_WRITE, sectors - 1, 1, 0, phys ? physical(data, sizeof(data)) : at), 1);
 }
 
 // ---- b_system ---------------------------------------------------------------------------------------------------
@@ -256,15 +290,50 @@ static void check_memory_and_screen(void)
 		fail("a screen of %lu x %lu, %lu in a line, %lu bits", x, y, line, bits);
 }
 
-__attribute__((aligned(16))) static void no_work(void)
+static volatile uint32_t hold;
+
+__attribute__((aligned(16))) static void work(void)
 {
+	while (hold)
+		ingot_relax();
+}
+
+static void wait_idle(void)
+{
+	for (uint32_t i = 0; i < 20000 && function("SMP_BUSY", B_SMP_BUSY, 0, 0); i++)
+		silent("DELAY", B_DELAY, 1000, 0);
+	expect("SMP_BUSY behind all work", function("SMP_BUSY", B_SMP_BUSY, 0, 0), 0);
+}
+
+// Work for every id that takes it.
+static uint64_t set_all(void)
+{
+	uint64_t taken = 0;
+	for (uint32_t id = 0; id < 256; id++)
+		taken += !(call("SMP_SET", SYSTEM, 0, address((void *)work), B_SMP_SET, id, 1, 2).flags & CARRY);
+	return taken;
+}
+
+static void check_work(uint64_t cores)
+{
+	hold = 1;
+	expect("cores that take work", set_all(), cores - 1);
+	expect("SMP_BUSY with work", function("SMP_BUSY", B_SMP_BUSY, 0, 0), cores > 1);
+	expect("busy cores that take work", set_all(), 0);
+	hold = 0;
+	wait_idle();
+	hold = 1;
+	expect("idle cores that take work", set_all(), cores - 1);
+	call("RESET", SYSTEM, 0, 3, B_RESET, 4, 1, 2);
+	wait_idle();
+	hold = 0;
 }
 
 static void check_cores(void)
 {
 	static uint16_t lock = 0x1110;
 	uint64_t self = function("SMP_ID", B_SMP_ID, 0, 0), cores = function("SMP_NUMCORES", B_SMP_NUMCORES, 0, 0);
-	uint64_t code = address((void *)no_work);
+	uint64_t code = address((void *)work);
 	if (!cores || cores > 256)
 		fail("%lu cores", cores);
 	expect("flags of SMP_GET", function("SMP_GET", B_SMP_GET, 0, 0) & 1, 1);
@@ -278,7 +347,7 @@ static void check_cores(void)
 	struct registers none = call("SMP_SET of no core", SYSTEM, 0, code, B_SMP_SET, 0xFFFFFF, 1, 2);
 	if (!(own.flags & odd.flags & none.flags & CARRY))
 		fail("SMP_SET doesn't report a refusal by the carry flag");
-	call("RESET", SYSTEM, 0, 3, B_RESET, 4, 1, 2);
+	check_work(cores);
 }
 
 // Register 0 of the host bridge is vendor and device; register 15's lowest byte is the interrupt line, which is
@@ -302,17 +371,20 @@ static void check_callbacks(void)
 
 static void check_unused(void)
 {
-	static const uint8_t unused[] = { 0x02, 0x0F, 0x17, 0x1E, 0x25, 0x2F, 0x32, 0x3F, 0x40, 0x4F, 0x54, 0x5F, 0x63,
-		0x6F, 0x73, 0x7C, 0x80, 0xC0, 0xF0 };
-	for (uint32_t i = 0; i < sizeof(unused); i++)
-		silent("an unused function", unused[i], 0x1122334455667788, 0x99AABBCCDDEEFF00);
+	static const struct {
+		uint64_t first, last;
+	} unused[] = { { 0x02, 0x0F }, { 0x17, 0x1E }, { 0x25, 0x2F }, { 0x32, 0x4F }, { 0x54, 0x5F }, { 0x63, 0x6F },
+		{ 0x73, 0x7C }, { 0x80, 0x17F }, { 0x100000011, 0x100000011 }, { ~0ul, ~0ul } };
+	for (uint32_t i = 0; i < sizeof(unused) / sizeof(unused[0]); i++)
+		for (uint64_t number = unused[i].last; number - unused[i].first < 0x100; number--)
+			silent("an unused function", number, 0x1122334455667788, 0x99AABBCCDDEEFF00);
 	call("b_user", USER, 0, 1, 2, 3, 4, 5);
 }
 
 static uint64_t find_avx(void)
 {
 	uint32_t a, b, c, d, low = 0, high;
-	if (!__get_cpuid(1, &a, &b, &c, &d) || (c >> 27 & 3) != 3)	// OSXSAVE, AVX
+	if (!__get_cpuid(1, &a, &b, &c, &d) || (c >> 27 & 3) != 3) // OSXSAVE, AVX
 		return 0;
 	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
 	return (low & 6) == 6;
@@ -327,18 +399,19 @@ int main(void)
 		checks[i]();
 	for (uint32_t i = 0; i < sizeof(checks) / sizeof(checks[0]) && !failure[0]; i++) {
 		if (checks[i] == check_callbacks)
-			continue;		// would switch it off
+			continue; // would switch it off
 		b_system(B_CALLBACK_TIMER, address((void *)registers_clobber), 200);
 		checks[i]();
 	}
 	b_system(B_CALLBACK_TIMER, address((void *)registers_clobber), 200);
 	uint64_t before = clobbered;
-	for (uint32_t i = 0; i < 100 && clobbered == before; i++)	// an emulator's timer may be late
+	for (uint32_t i = 0; i < 100 && clobbered == before; i++) // an emulator's timer may be late
 		silent("DELAY under a timer", B_DELAY, 20000, 0);
 	silent("CALLBACK_TIMER off", B_CALLBACK_TIMER, 0, 0);
 	if (clobbered == before)
 		fail("CALLBACK_TIMER's routine is never called");
-	print("callcheck: %lu calls, %lu timer callbacks, avx=%lu\n", calls, clobbered, have_avx);
+	print("callcheck: %lu calls, %lu timer callbacks, %lu frames, %lu characters, avx=%lu\n", calls, clobbered, frames,
+		characters, have_avx);
 	verdict("callcheck", failure[0] ? failure : NULL);
 	return 0;
 }

@@ -13,17 +13,17 @@ INGOT_NEEDS(shutdown);
 #define JOBS 128
 #define WORKERS 8
 #define BLANK_BYTES (128 << 10)
-#define BUFFER_MAX (16u << 20)	// of all workers together
-#define REQUEST_US 20000000	// the kernel gives up on a request after 5 s
-#define SWEEP_UNITS 2048	// written by one combination of size and depth
+#define BUFFER_MAX (16u << 20) // of all workers together
+#define REQUEST_US 20000000    // the kernel gives up on a request after 5 s
+#define SWEEP_UNITS 2048       // written by one combination of size and depth
 #define RANDOM_ROUNDS 60
-#define SCRUB 0xDB		// what a buffer holds before it is read into
+#define SCRUB 0xDB // what a buffer holds before it is read into
 
 struct drive {
-	uint32_t blk, scale;	// units of 512 bytes in a block
+	uint32_t blk, scale; // units of 512 bytes in a block
 	struct ingot_blk_info info;
-	uint64_t head_blocks, tail_first;	// tail_first: blocks, if the head is all there is
-	uint16_t *generation;	// of each block of the head; 0: unknown
+	uint64_t head_blocks, tail_first; // tail_first: blocks, if the head is all there is
+	uint16_t *generation;             // of each block of the head; 0: unknown
 };
 
 struct job {
@@ -97,9 +97,8 @@ static int run(struct worker *worker, uint32_t count)
 			}
 		}
 		if (rc != INGOT_EAGAIN)
-			return fail(worker, "operation %u on %u blocks at %lu refused: error %d",
-				worker->jobs[submitted].req.op, worker->jobs[submitted].req.count,
-				worker->jobs[submitted].req.block, rc);
+			return fail(worker, "operation %u on %u blocks at %lu refused: error %d", worker->jobs[submitted].req.op,
+				worker->jobs[submitted].req.count, worker->jobs[submitted].req.block, rc);
 		if (take_completions(worker, submitted, &completed) < 0)
 			return -1;
 		if (passed(end))
@@ -212,7 +211,7 @@ static int sweep(struct worker *worker, uint32_t count, uint32_t depth)
 	if (depth > extents)
 		depth = (uint32_t)extents;
 	if (!depth)
-		return 0;		// no memory for as much, or no such drive
+		return 0; // no memory for as much, or no such drive
 	uint64_t block = random_next(&worker->random) % worker->blocks / count * count, units = 0;
 	do {
 		if (sweep_round(worker, block, count, depth) < 0)
@@ -229,7 +228,7 @@ static int sweeps(struct worker *worker)
 	uint32_t block_bytes = worker->drive->info.block_bytes, most = worker->drive->info.max_blocks;
 	for (uint32_t s = 0; s < 5; s++) {
 		uint32_t count = sizes[s] > block_bytes ? sizes[s] / block_bytes : 1;
-		if (count > most)
+		if (most && count > most)
 			count = most;
 		for (uint32_t d = 0; d < 4; d++)
 			if (sweep(worker, count, depths[d]) < 0)
@@ -370,23 +369,23 @@ static int refusals(struct worker *worker)
 	struct ingot_blk_req req = { 0, 1, INGOT_READ, worker->buffer, 1 };
 	uint64_t blocks = drive->info.blocks;
 	if (ingot->blk_info(ingot->blk_count(), &info) != INGOT_ENODEV ||
-	    ingot->blk_submit(ingot->blk_count(), 0, &req) != INGOT_ENODEV ||
-	    ingot->blk_submit(drive->blk, drive->info.queues, &req) != INGOT_ENODEV ||
-	    ingot->blk_run(ingot->blk_count(), &req) != INGOT_ENODEV)
+		ingot->blk_submit(ingot->blk_count(), 0, &req) != INGOT_ENODEV ||
+		ingot->blk_submit(drive->blk, drive->info.queues, &req) != INGOT_ENODEV ||
+		ingot->blk_run(ingot->blk_count(), &req) != INGOT_ENODEV)
 		return fail(worker, "a drive or queue that isn't there answers");
 	for (uint32_t op = INGOT_READ; op <= INGOT_WRITE; op++) {
 		int range = op == INGOT_WRITE && drive->info.features & INGOT_BLK_READONLY ? 0 : INGOT_ERANGE;
 		if (refused(worker, op, blocks, 1, worker->buffer, range) < 0 ||
-		    refused(worker, op, blocks - 1, 2, worker->buffer, range) < 0 ||
-		    refused(worker, op, ~0ull, 1, worker->buffer, range) < 0 ||
-		    refused(worker, op, ~0ull, 2, worker->buffer, range) < 0 ||
-		    refused(worker, op, 1ull << 63, 1, worker->buffer, range) < 0)
+			refused(worker, op, blocks - 1, 2, worker->buffer, range) < 0 ||
+			refused(worker, op, ~0ull, 1, worker->buffer, range) < 0 ||
+			refused(worker, op, ~0ull, 2, worker->buffer, range) < 0 ||
+			refused(worker, op, 1ull << 63, 1, worker->buffer, range) < 0)
 			return -1;
 	}
 	if (refused(worker, INGOT_READ, 0, 0, worker->buffer, 0) < 0 || refused(worker, 9, 0, 1, worker->buffer, 0) < 0 ||
-	    refused(worker, INGOT_READ, 0, 1, NULL, 0) < 0)
+		refused(worker, INGOT_READ, 0, 1, NULL, 0) < 0)
 		return -1;
-	req.count = drive->info.max_blocks + 1;		// blk_run may cut it into pieces
+	req.count = drive->info.max_blocks + 1; // blk_run may cut it into pieces
 	if (blocks > drive->info.max_blocks && ingot->blk_submit(drive->blk, worker->queue, &req) >= 0)
 		return fail(worker, "blk_submit takes %u blocks, max_blocks is %u", req.count, drive->info.max_blocks);
 	if (drive->info.align == 1)
@@ -418,7 +417,7 @@ static int flush_and_discard(struct worker *worker)
 	if (refused(worker, INGOT_DISCARD, drive->info.blocks - 1, 2, NULL, INGOT_ERANGE) < 0)
 		return -1;
 	for (uint32_t b = 0; b < count; b++)
-		drive->generation[first + b] = 0;		// may read as anything
+		drive->generation[first + b] = 0; // may read as anything
 	return region(worker, INGOT_READ, first > 64 ? first - 64 : 0, 64 + count, 0);
 }
 
@@ -458,12 +457,12 @@ static int classic(struct worker *worker)
 	if (b_nvs_read(data, sectors - 1, 1, drive->blk) != 1)
 		return fail(worker, "b_nvs_read can't read the last sector");
 	if (b_nvs_read(data, sectors, 1, drive->blk) || b_nvs_read(data, sectors - 1, 2, drive->blk) ||
-	    b_nvs_read(data, 1ull << 61, 1, drive->blk) || b_nvs_read(data, ~0ull, 1, drive->blk) ||
-	    b_nvs_read(data, ~0ull, 2, drive->blk) || b_nvs_write(data, sectors, 1, drive->blk) ||
-	    b_nvs_write(data, ~0ull, 1, drive->blk))
+		b_nvs_read(data, 1ull << 61, 1, drive->blk) || b_nvs_read(data, ~0ull, 1, drive->blk) ||
+		b_nvs_read(data, ~0ull, 2, drive->blk) || b_nvs_write(data, sectors, 1, drive->blk) ||
+		b_nvs_write(data, ~0ull, 1, drive->blk))
 		return fail(worker, "b_nvs calls past the end return success");
 	if (b_nvs_read(data, 0, 0, drive->blk) || b_nvs_write(data, 0, 0, drive->blk) || b_nvs_read(data, 0, 1, drives) ||
-	    b_nvs_write(data, 0, 1, drives) || b_nvs_read(data, 0, 1, 255))
+		b_nvs_write(data, 0, 1, drives) || b_nvs_read(data, 0, 1, 255))
 		return fail(worker, "b_nvs calls of no sectors or on no drive return success");
 	return 0;
 }
@@ -482,7 +481,7 @@ static int read_only(struct worker *worker)
 		return fail(worker, "block 0 can't be read");
 	if (pattern_load(data) == PATTERN_MAGIC)
 		return final_pattern(worker, INGOT_READ);
-	return region(worker, INGOT_READ, 0, drive->head_blocks, 0);	// with every generation unknown
+	return region(worker, INGOT_READ, 0, drive->head_blocks, 0); // with every generation unknown
 }
 
 static void parallel_work(void *arg)
@@ -560,7 +559,7 @@ static int writable(struct worker *workers)
 		return -1;
 	workers[0].generation = 0xE000;
 	if (sweeps(workers) < 0 || flush_and_discard(workers) < 0 || classic(workers) < 0 ||
-	    region(workers, INGOT_READ, 0, drive->head_blocks, 0) < 0)
+		region(workers, INGOT_READ, 0, drive->head_blocks, 0) < 0)
 		return -1;
 	if (final_pattern(workers, INGOT_WRITE) < 0 || final_pattern(workers, INGOT_READ) < 0)
 		return -1;
@@ -590,7 +589,7 @@ static int plausible(struct worker *worker)
 {
 	const struct ingot_blk_info *info = &worker->drive->info;
 	if ((info->block_bytes != 512 && info->block_bytes != 4096) || !info->blocks || !info->max_blocks ||
-	    !info->queues || !info->depth)
+		!info->queues || !info->depth)
 		return fail(worker, "the drive's properties make no sense");
 	return 0;
 }
@@ -606,8 +605,8 @@ static int check_drive(struct worker *workers, struct drive *drive, int forced)
 	uint64_t bytes = drive->info.blocks * drive->info.block_bytes;
 	drive->scale = drive->info.block_bytes / PATTERN_UNIT;
 	drive->head_blocks = (bytes < PATTERN_HEAD ? bytes : PATTERN_HEAD) / drive->info.block_bytes;
-	drive->tail_first = drive->info.blocks -
-		(bytes > PATTERN_HEAD + PATTERN_TAIL ? PATTERN_TAIL / drive->info.block_bytes : 0);
+	drive->tail_first =
+		drive->info.blocks - (bytes > PATTERN_HEAD + PATTERN_TAIL ? PATTERN_TAIL / drive->info.block_bytes : 0);
 	workers[0].blocks = drive->head_blocks;
 	for (uint64_t i = 0; i < drive->head_blocks; i++)
 		drive->generation[i] = 0;

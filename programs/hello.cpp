@@ -6,7 +6,7 @@ INGOT_NEEDS(shutdown);
 namespace {
 
 class Console {
-public:
+  public:
 	Console() { print("Hello from Ingot: C++ on "); }
 
 	Console &print(const char *text)
@@ -25,9 +25,9 @@ public:
 	}
 };
 
-Console console;	// its constructor has run when main begins
+Console console; // its constructor has run when main begins
 
-}
+} // namespace
 
 int main()
 {

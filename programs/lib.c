@@ -50,9 +50,7 @@ size_t format_text(char *to, size_t room, const char *format, va_list list)
 			wide = 1;
 		if (*format == 's') {
 			const char *text = va_arg(list, const char *);
-			for (len = 0; text[len];)
-				len++;
-			put_padded(&sink, text, len, width, ' ', left);
+			put_padded(&sink, text, text_length(text), width, ' ', left);
 		} else if (*format == 'c') {
 			put(&sink, (char)va_arg(list, int));
 		} else if (*format == 'u' || *format == 'x') {
@@ -100,7 +98,7 @@ const char *parse_number(const char *text, uint64_t *value)
 		if (*text >= '0' && *text <= '9')
 			digit = (uint64_t)(*text - '0');
 		else if ((*text | 32) >= 'a' && (*text | 32) <= 'f')
-			digit = (uint64_t)((*text | 32) - 'a' + 10);
+			digit = (uint64_t)(*text | 32) - 'a' + 10;
 		else
 			break;
 		if (digit >= base)
@@ -120,16 +118,29 @@ int text_equal(const char *a, const char *b)
 	return *a == *b;
 }
 
+size_t text_length(const char *text)
+{
+	size_t length = 0;
+	while (text[length])
+		length++;
+	return length;
+}
+
+const char *text_after(const char *text, const char *start)
+{
+	while (*start && *text == *start) {
+		text++;
+		start++;
+	}
+	return *start ? NULL : text;
+}
+
 uint64_t argument(int argc, char **argv, const char *key, uint64_t fallback)
 {
 	for (int i = 1; i < argc; i++) {
-		const char *text = argv[i], *name = key;
-		while (*name && *text == *name) {
-			text++;
-			name++;
-		}
+		const char *text = text_after(argv[i], key);
 		uint64_t value;
-		if (!*name && *text == '=' && parse_number(text + 1, &value))
+		if (text && *text == '=' && parse_number(text + 1, &value))
 			return value;
 	}
 	return fallback;

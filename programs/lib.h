@@ -14,6 +14,10 @@ uint64_t argument(int argc, char **argv, const char *key, uint64_t fallback);
 const char *parse_number(const char *text, uint64_t *value);
 
 int text_equal(const char *a, const char *b);
+size_t text_length(const char *text);
+
+// What follows `start` in a text that begins with it, else NULL.
+const char *text_after(const char *text, const char *start);
 
 // splitmix64: one step of a generator, and a good mixing function.
 uint64_t random_next(uint64_t *state);

@@ -12,10 +12,10 @@ INGOT_NEEDS(shutdown);
 
 #define BURST 32
 #define FRAME_BYTES 2048
-#define OWN_FRAMES 256		// a queue, where there is memory
+#define OWN_FRAMES 256 // a queue, where there is memory
 #define OUR_PORT 5000
 #define PING_MAX 1472
-#define ANSWER_US 500000	// an answer that takes longer is lost
+#define ANSWER_US 500000 // an answer that takes longer is lost
 #define TRIES 12
 #define LINK_US 5000000
 
@@ -23,7 +23,7 @@ enum pass { PASS_KERNEL_FRAMES, PASS_OWN_FRAMES, PASS_CLASSIC, PASSES };
 static const char *const pass_names[] = { "kernel's frames", "own frames", "register calls" };
 
 struct port {
-	uint32_t net, queues, queue;	// queue: the next burst goes out there
+	uint32_t net, queues, queue; // queue: the next burst goes out there
 	enum pass pass;
 	struct host self, gateway;
 	uint32_t xid;
@@ -35,7 +35,7 @@ struct port {
 	char failure[128];
 };
 
-static uint8_t classic_frame[FRAME_BYTES];	// one at a time, so it may be one for all
+static uint8_t classic_frame[FRAME_BYTES]; // one at a time, so it may be one for all
 
 static int fail(struct port *port, const char *format, ...)
 {
@@ -190,8 +190,8 @@ static int dhcp_answers(struct port *port, struct exchange *with, const struct p
 {
 	if (!packet_lease(packet, port->xid, &with->lease))
 		return 0;
-	return with->requesting ? with->lease.type == DHCP_ACK || with->lease.type == DHCP_NAK
-		: with->lease.type == DHCP_OFFER;
+	return with->requesting ? with->lease.type == DHCP_ACK || with->lease.type == DHCP_NAK :
+							  with->lease.type == DHCP_OFFER;
 }
 
 // "udp:PORT" as the boot file's name says where the echo program listens.
@@ -369,12 +369,13 @@ static int refusals(struct port *port, const struct ingot_net_info *info, void *
 	struct ingot_net_info other = { .size = sizeof(other) };
 	uint32_t none = ingot->net_count();
 	if (ingot->net_info(none, &other) != INGOT_ENODEV || ingot->net_pool(port->net, info->queues_open) ||
-	    ingot->net_pool(none, 0))
+		ingot->net_pool(none, 0))
 		return fail(port, "an interface or queue that isn't there answers");
-	if (memory && (ingot->net_open(port->net, info->queues + 1u, memory, 1 << 20, FRAME_BYTES) >= 0 ||
-	    ingot->net_open(port->net, 1, (char *)memory + 8, 1 << 20, FRAME_BYTES) >= 0 ||
-	    ingot->net_open(port->net, 1, memory, 4096, FRAME_BYTES) >= 0 ||
-	    ingot->net_open(port->net, 1, memory, 1 << 20, 100) >= 0))
+	if (memory &&
+		(ingot->net_open(port->net, info->queues + 1u, memory, 1 << 20, FRAME_BYTES) >= 0 ||
+			ingot->net_open(port->net, 1, (char *)memory + 8, 1 << 20, FRAME_BYTES) >= 0 ||
+			ingot->net_open(port->net, 1, memory, 4096, FRAME_BYTES) >= 0 ||
+			ingot->net_open(port->net, 1, memory, 1 << 20, 100) >= 0))
 		return fail(port, "net_open accepts too many queues, or memory that doesn't do");
 	return 0;
 }
@@ -387,7 +388,7 @@ static int open_own(struct port *port, const struct ingot_net_info *info, void *
 	size_t use = (size_t)queues * OWN_FRAMES * FRAME_BYTES;
 	if (use > bytes)
 		use = bytes;
-	for (size_t i = 0; i < use; i++)	// the kernel must not count on zeros
+	for (size_t i = 0; i < use; i++) // the kernel must not count on zeros
 		((volatile uint8_t *)memory)[i] = 0xA5;
 	int rc = ingot->net_open(port->net, queues, memory, use, FRAME_BYTES);
 	if (rc < 0)
@@ -436,7 +437,7 @@ static int run_pass(struct port *port, const struct ingot_net_info *info, int ta
 	int rc = converse(port, take_port);
 	if (!rc)
 		rc = check_stats(port, &before, port->sent - sent, port->received - received);
-	while (port->in_next || port->in_count) {	// frames that we still hold
+	while (port->in_next || port->in_count) { // frames that we still hold
 		uint32_t length;
 		int trusted;
 		if (!port_receive(port, &length, &trusted))
@@ -473,7 +474,7 @@ static int check_mac(struct port *port, const struct ingot_net_info *info)
 
 static int check(struct port *port, int take_port)
 {
-	struct ingot_net_info info;
+	struct ingot_net_info info = { .size = sizeof(info) };
 	if (wait_link(port, &info) < 0 || check_mac(port, &info) < 0)
 		return -1;
 	for (int pass = 0; pass < PASSES; pass++) {
@@ -483,8 +484,7 @@ static int check(struct port *port, int take_port)
 			return -1;
 		uint32_t ip = port->self.ip;
 		print("%s %s: %s: address %u.%u.%u.%u, ping, UDP port %u: fine, resent %lu\n", info.name, info.driver,
-			pass_names[pass], ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255, port->udp_port,
-			port->resent - resent);
+			pass_names[pass], ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255, port->udp_port, port->resent - resent);
 	}
 	return 0;
 }

@@ -76,7 +76,7 @@ static uint32_t ip(uint8_t *frame, const struct host *self, const struct host *p
 	clear(header, IP_BYTES);
 	header[0] = 0x45;
 	put16(header + 2, IP_BYTES + bytes);
-	put16(header + 6, 0x4000);		// don't fragment
+	put16(header + 6, 0x4000); // don't fragment
 	header[8] = 64;
 	header[9] = protocol;
 	put32(header + 12, self->ip);
@@ -89,8 +89,8 @@ uint32_t packet_arp(uint8_t *frame, const struct host *self, const struct host *
 {
 	uint8_t *arp = frame + ETHER_BYTES;
 	ether(frame, reply ? peer->mac : everybody, self->mac, ETHER_ARP);
-	put32(arp, 0x00010800);			// Ethernet, IPv4
-	put16(arp + 4, 0x0604);			// lengths of their addresses
+	put32(arp, 0x00010800); // Ethernet, IPv4
+	put16(arp + 4, 0x0604); // lengths of their addresses
 	put16(arp + 6, reply ? 2 : 1);
 	copy(arp + 8, self->mac, 6);
 	put32(arp + 14, self->ip);
@@ -126,7 +126,7 @@ uint32_t packet_udp(uint8_t *frame, const struct host *self, const struct host *
 	put16(udp + 4, length);
 	put16(udp + PACKET_UDP_SUM, 0);
 	uint16_t checksum = offload ? fold(total) : (uint16_t)~fold(sum(udp, length, total));
-	put16(udp + PACKET_UDP_SUM, checksum || offload ? checksum : 0xFFFF);	// 0 would say that there is none
+	put16(udp + PACKET_UDP_SUM, checksum || offload ? checksum : 0xFFFF); // 0 would say that there is none
 	return ip(frame, self, peer, IP_UDP, length);
 }
 
@@ -164,7 +164,7 @@ static void parse_udp(const uint8_t *udp, uint32_t bytes, int trusted, struct pa
 	if (length < UDP_BYTES || length > bytes)
 		return;
 	if (!trusted && get16(udp + PACKET_UDP_SUM) &&
-	    fold(sum(udp, length, pseudo_sum(out->from.ip, out->target, length))) != 0xFFFF)
+		fold(sum(udp, length, pseudo_sum(out->from.ip, out->target, length))) != 0xFFFF)
 		return;
 	out->kind = PACKET_UDP;
 	out->from_port = get16(udp);
@@ -187,7 +187,7 @@ void packet_parse(const uint8_t *frame, uint32_t length, int trusted, struct pac
 		return;
 	uint32_t header = length < IP_BYTES ? 0 : (inner[0] & 15u) * 4, total = header ? get16(inner + 2) : 0;
 	if (header < IP_BYTES || inner[0] >> 4 != 4 || total < header || total > length ||
-	    fold(sum(inner, header, 0)) != 0xFFFF || get16(inner + 6) & 0x3FFF) {	// we take no fragments
+		fold(sum(inner, header, 0)) != 0xFFFF || get16(inner + 6) & 0x3FFF) { // we take no fragments
 		out->kind = PACKET_BROKEN;
 		return;
 	}
@@ -213,9 +213,9 @@ uint32_t packet_dhcp(uint8_t *frame, const struct host *self, uint32_t xid, cons
 	struct host unnamed = *self;
 	uint8_t *dhcp = frame + PACKET_UDP_DATA, *at = dhcp + DHCP_BYTES;
 	clear(dhcp, DHCP_BYTES);
-	put32(dhcp, 0x01010600);		// request, Ethernet, 6 bytes
+	put32(dhcp, 0x01010600); // request, Ethernet, 6 bytes
 	put32(dhcp + 4, xid);
-	put16(dhcp + 10, 0x8000);		// answer by broadcast
+	put16(dhcp + 10, 0x8000); // answer by broadcast
 	copy(dhcp + 28, self->mac, 6);
 	put32(dhcp + 236, DHCP_COOKIE);
 	*at++ = 53;
@@ -225,12 +225,12 @@ uint32_t packet_dhcp(uint8_t *frame, const struct host *self, uint32_t xid, cons
 		at = option32(at, 50, offer->ip);
 		at = option32(at, 54, offer->server);
 	}
-	*at++ = 55;				// wanted: mask, router
+	*at++ = 55; // wanted: mask, router
 	*at++ = 2;
 	*at++ = 1;
 	*at++ = 3;
 	*at++ = 255;
-	while (at < dhcp + 300)			// RFC 1542, 2.1: BOOTP's relays want that many
+	while (at < dhcp + 300) // RFC 1542, 2.1: BOOTP's relays want that many
 		*at++ = 0;
 	unnamed.ip = 0;
 	return packet_udp(frame, &unnamed, &nobody, DHCP_CLIENT, DHCP_SERVER, (uint32_t)(at - dhcp), 0);
@@ -252,12 +252,12 @@ static void take_option(struct lease *out, uint8_t code, const uint8_t *value, u
 int packet_lease(const struct packet *packet, uint32_t xid, struct lease *out)
 {
 	const uint8_t *dhcp = packet->data;
-	if (packet->kind != PACKET_UDP || packet->to_port != DHCP_CLIENT || packet->bytes < DHCP_BYTES ||
-	    dhcp[0] != 2 || get32(dhcp + 4) != xid || get32(dhcp + 236) != DHCP_COOKIE)
+	if (packet->kind != PACKET_UDP || packet->to_port != DHCP_CLIENT || packet->bytes < DHCP_BYTES || dhcp[0] != 2 ||
+		get32(dhcp + 4) != xid || get32(dhcp + 236) != DHCP_COOKIE)
 		return 0;
 	*out = (struct lease){ .ip = get32(dhcp + 16), .file = (const char *)dhcp + 108 };
 	for (uint32_t at = DHCP_BYTES; at + 1 < packet->bytes && dhcp[at] != 255;) {
-		if (!dhcp[at]) {		// padding has no length
+		if (!dhcp[at]) { // padding has no length
 			at++;
 			continue;
 		}

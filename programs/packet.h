@@ -5,10 +5,10 @@
 #include <stdint.h>
 
 #define PACKET_FRAME_MAX 1514
-#define PACKET_UDP_MAX 1472	// bytes of data in an unfragmented datagram
-#define PACKET_UDP_DATA 42	// where a datagram's data begins in its frame
+#define PACKET_UDP_MAX 1472 // bytes of data in an unfragmented datagram
+#define PACKET_UDP_DATA 42  // where a datagram's data begins in its frame
 #define PACKET_UDP_HEADER 34
-#define PACKET_UDP_SUM 6	// the checksum's offset in the header
+#define PACKET_UDP_SUM 6 // the checksum's offset in the header
 #define PACKET_ICMP_DATA 42
 
 struct host {
@@ -17,12 +17,12 @@ struct host {
 };
 
 enum packet_kind {
-	PACKET_OTHER,		// nothing that we understand
-	PACKET_BROKEN,		// for us, but with a wrong length or checksum
-	PACKET_ARP_REQUEST,	// who has `target`?  from `from`
+	PACKET_OTHER,       // nothing that we understand
+	PACKET_BROKEN,      // for us, but with a wrong length or checksum
+	PACKET_ARP_REQUEST, // who has `target`?  from `from`
 	PACKET_ARP_REPLY,
-	PACKET_PONG,		// ICMP echo reply: id, sequence, data
-	PACKET_UDP,		// from_port, to_port, data
+	PACKET_PONG, // ICMP echo reply: id, sequence, data
+	PACKET_UDP,  // from_port, to_port, data
 };
 
 struct packet {
@@ -47,9 +47,9 @@ uint32_t packet_udp(uint8_t *frame, const struct host *self, const struct host *
 
 // What a DHCP server says.
 struct lease {
-	uint8_t type;		// DHCP_OFFER, DHCP_ACK, ...
+	uint8_t type; // DHCP_OFFER, DHCP_ACK, ...
 	uint32_t ip, mask, router, server;
-	const char *file;	// boot file name, 128 bytes in the frame, may not be terminated
+	const char *file; // boot file name, 128 bytes in the frame, may not be terminated
 };
 enum { DHCP_DISCOVER = 1, DHCP_OFFER = 2, DHCP_REQUEST = 3, DHCP_ACK = 5, DHCP_NAK = 6 };
 #define DHCP_CLIENT 68

@@ -11,7 +11,7 @@
 
 #define PATTERN_UNIT 512
 #define PATTERN_WORDS (PATTERN_UNIT / 8)
-#define PATTERN_MAGIC 0x4B5344544F474E49	// "INGOTDSK"
+#define PATTERN_MAGIC 0x4B5344544F474E49 // "INGOTDSK"
 #define PATTERN_STEP 0x9E3779B97F4A7C15
 
 // When diskcheck has passed, every unit of the first PATTERN_HEAD bytes of the drive, and of its last PATTERN_TAIL

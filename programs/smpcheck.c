@@ -8,8 +8,8 @@
 INGOT_NEEDS(shutdown);
 
 #define CORES 256
-#define WAIT_US 20000000	// under emulation 64 cores share a few real ones
-#define COUNTS 2000		// by each core under a lock
+#define WAIT_US 20000000 // under emulation 64 cores share a few real ones
+#define COUNTS 2000      // by each core under a lock
 #define ROUNDS 200
 #define STACK_USE (60 << 10)
 
@@ -17,12 +17,13 @@ static const char *cause;
 static uint32_t cores;
 static uint64_t have_avx;
 
-#define CHECK(condition) do {					\
-	if (!(condition)) {					\
-		cause = #condition;				\
-		return -1;					\
-	}							\
-} while (0)
+#define CHECK(condition) \
+	do { \
+		if (!(condition)) { \
+			cause = #condition; \
+			return -1; \
+		} \
+	} while (0)
 
 static int wait_idle(uint32_t core)
 {
@@ -32,10 +33,14 @@ static int wait_idle(uint32_t core)
 	return 0;
 }
 
+// A core takes new work a moment before SMP_BUSY no longer counts it.
 static int wait_all_idle(void)
 {
 	for (uint32_t core = 1; core < cores; core++)
 		if (wait_idle(core) < 0)
+			return -1;
+	for (uint64_t end = deadline(WAIT_US); b_system(B_SMP_BUSY, 0, 0); ingot_relax())
+		if (passed(end))
 			return -1;
 	return 0;
 }
@@ -134,7 +139,7 @@ static int wait_spinning(uint32_t count)
 
 static int check_busy(void)
 {
-	CHECK(ingot->core_start(0, spin, NULL) < 0);		// ourselves
+	CHECK(ingot->core_start(0, spin, NULL) < 0); // ourselves
 	CHECK(ingot->core_start(cores, spin, NULL) == INGOT_ENODEV);
 	CHECK(ingot->core_start(~0u, spin, NULL) == INGOT_ENODEV);
 	CHECK(b_system(B_SMP_BUSY, 0, 0) == 0);
@@ -225,7 +230,7 @@ static int check_reset(void)
 	CHECK(wait_spinning(cores - 1) == 0);
 	CHECK(b_system(B_SMP_BUSY, 0, 0) == (cores > 1));
 	CHECK(b_system(B_RESET, 0x1234, 0) == 0x1234);
-	CHECK(wait_all_idle() == 0);		// though nobody has let them go
+	CHECK(wait_all_idle() == 0); // though nobody has let them go
 	CHECK(b_system(B_SMP_BUSY, 0, 0) == 0);
 	hold = 0;
 	spinning = 0;
@@ -241,7 +246,7 @@ static struct {
 	uint16_t classic_lock;
 	struct ingot_lock lock;
 	struct ingot_barrier barrier;
-	volatile uint64_t classic_count, count;		// not atomic: that is what the locks are for
+	volatile uint64_t classic_count, count; // not atomic: that is what the locks are for
 	uint64_t early;
 } shared;
 
@@ -265,7 +270,7 @@ static void count(void *arg)
 static int check_locks(void)
 {
 	shared.barrier.cores = cores;
-	shared.classic_lock = 0xABCC;		// bits other than 0 aren't the lock's
+	shared.classic_lock = 0xABCC; // bits other than 0 aren't the lock's
 	CHECK(start_others(count, NULL) == 0);
 	count(NULL);
 	CHECK(wait_all_idle() == 0);
@@ -320,14 +325,14 @@ static int check_interrupts(void)
 	CHECK(clobbered >= 10);
 	uint64_t now = clobbered;
 	ingot->delay_us(5000);
-	CHECK(clobbered == now);		// it has been switched off
+	CHECK(clobbered == now); // it has been switched off
 	return 0;
 }
 
 static uint64_t find_avx(void)
 {
 	uint32_t a, b, c, d, low = 0, high;
-	if (!__get_cpuid(1, &a, &b, &c, &d) || (c >> 27 & 3) != 3)	// OSXSAVE, AVX
+	if (!__get_cpuid(1, &a, &b, &c, &d) || (c >> 27 & 3) != 3) // OSXSAVE, AVX
 		return 0;
 	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
 	return (low & 6) == 6;

@@ -10,7 +10,8 @@ static void say(const char *text)
 
 static void control_characters(void)
 {
-	say("garbage\n\x01" "newline\npair\r\nreturn\rRETURN\nreturn, then newline\r");
+	say("garbage\n\x01"
+		"newline\npair\r\nreturn\rRETURN\nreturn, then newline\r");
 	say("\n\ttab\tb\nerase!!\x0E\x0E\nleft\x03\x03\x03\x03L\nright:\x02:\n");
 	say("not printable: \x7F\x80\xFF.\n");
 }

@@ -36,7 +36,7 @@ int main(void)
 		null_read((void *)16);
 		break;
 	case KERNEL_WRITE:
-		*(volatile uint8_t *)0x101000 = 0;	// the kernel's code begins on its second page
+		*(volatile uint8_t *)0x101000 = 0; // the kernel's code begins on its second page
 		break;
 	case CONSTANT_WRITE:
 		*(volatile char *)constant = 0;
@@ -45,7 +45,7 @@ int main(void)
 		((void (*)(void))data)();
 		break;
 	case DIVIDE:
-		__asm__ volatile("xor %%eax, %%eax; cltd; div %%eax" ::: "eax", "edx");
+		__asm__ volatile("xor %%eax, %%eax; cltd; div %%eax" : : : "eax", "edx");
 		break;
 	case ILLEGAL:
 		__asm__ volatile("ud2");

@@ -1,6 +1,7 @@
-// Sends COUNT frames on every queue of net0 and receives COUNT in all, every byte of them checked; the far side is
-// tests/qemu/frames.py, where the format is.  Arguments: count=N queues=N most=BYTES (longest frame) net=N.
-#include <ingot.h>
+// Sends COUNT frames on every queue of every interface and receives COUNT on each interface, every byte of them
+// checked; the far sides are tests/qemu/frames.py, where the format is.  Arguments: count=N, queues=N (at most, on one
+// interface), most=BYTES (longest frame).
+#include <lib.h>
 
 INGOT_NEEDS(shutdown);
 
@@ -8,42 +9,30 @@ INGOT_NEEDS(shutdown);
 #define HEAD 50
 #define LEAST 60
 #define BURST 32
-#define QUEUES 16
-#define IDLE_NS 20000000000ull
+#define PORTS 8
+#define WORKERS 32
+#define WINDOW 2000 // what one side may be ahead of the other: QEMU drops frames when it has to keep 10,000
+#define IDLE_US 20000000
+
+struct port {
+	uint8_t mac[6];
+	uint32_t first, queues;                                // its workers
+	volatile uint32_t flow_next[FLOWS], flow_queue[FLOWS]; // queue + 1
+};
 
 struct worker {
-	uint32_t queue;
+	struct port *port;
+	uint32_t net, queue, next;
 	volatile uint32_t received, sent, done;
 	const char *volatile wrong;
 	volatile uint32_t detail;
 };
 
 static uint8_t pattern[256 + 16384];
-static uint8_t mac[6];
-static struct worker workers[QUEUES];
-static uint32_t net, count = 1000, queues = 1, most = 1514;
-static volatile uint32_t flow_next[FLOWS], flow_queue[FLOWS];	// queue + 1
+static struct port ports[PORTS];
+static struct worker workers[WORKERS];
+static uint32_t worker_count, count, most;
 static volatile uint32_t stop;
-
-static uint32_t number(const char *text)
-{
-	uint32_t value = 0;
-	while (*text >= '0' && *text <= '9')
-		value = value * 10 + (uint32_t)(*text++ - '0');
-	return value;
-}
-
-static void print_number(const char *what, uint64_t value)
-{
-	char text[24];
-	int at = 23;
-	text[at] = 0;
-	do
-		text[--at] = (char)('0' + value % 10);
-	while (value /= 10);
-	ingot_print(what);
-	ingot_print(text + at);
-}
 
 static int same(const uint8_t *a, const uint8_t *b, uint32_t len)
 {
@@ -75,6 +64,7 @@ static void wrong(struct worker *worker, const char *what, uint32_t detail)
 
 static void check(struct worker *worker, const struct ingot_frame *frame)
 {
+	struct port *port = worker->port;
 	const uint8_t *data = frame->data;
 	uint32_t flow = *(const uint16_t *)(data + 42), length = *(const uint16_t *)(data + 44);
 	uint32_t seq = *(const uint32_t *)(data + 46);
@@ -84,13 +74,17 @@ static void check(struct worker *worker, const struct ingot_frame *frame)
 		return wrong(worker, "length", frame->length);
 	if (!same(data + HEAD, pattern + ((seq + flow * 31) & 255), length - HEAD))
 		return wrong(worker, "content", seq);
-	if (!flow_queue[flow])
-		flow_queue[flow] = worker->queue + 1;
-	if (flow_queue[flow] != worker->queue + 1)
+	if (!port->flow_queue[flow])
+		port->flow_queue[flow] = worker->queue + 1;
+	if (port->flow_queue[flow] != worker->queue + 1)
 		return wrong(worker, "one flow on two queues", flow);
-	if (flow_next[flow] != seq)
+	if (port->flow_next[flow] != seq)
 		return wrong(worker, "out of order, or lost", seq);
-	flow_next[flow]++;
+	// The peer sends one frame of each flow after the other, and no queue may let one overtake another.
+	if (seq * FLOWS + flow < worker->next)
+		return wrong(worker, "out of order in its queue", flow);
+	worker->next = seq * FLOWS + flow + 1;
+	port->flow_next[flow]++;
 	worker->received++;
 }
 
@@ -101,7 +95,7 @@ static void build(struct worker *worker, struct ingot_frame *frame, uint32_t seq
 	uint8_t *data = frame->data;
 	for (uint32_t i = 0; i < 6; i++) {
 		data[i] = (uint8_t)(i ? i : 2);
-		data[6 + i] = mac[i];
+		data[6 + i] = worker->port->mac[i];
 	}
 	copy(data + 12, ip, sizeof(ip));
 	data[16] = (uint8_t)((length - 14) >> 8);
@@ -115,26 +109,37 @@ static void build(struct worker *worker, struct ingot_frame *frame, uint32_t seq
 	frame->flags = 0;
 }
 
+static uint32_t port_received(const struct port *port)
+{
+	uint32_t received = 0;
+	for (uint32_t i = 0; i < port->queues; i++)
+		received += workers[port->first + i].received;
+	return received;
+}
+
 static void run(void *arg)
 {
 	struct worker *worker = arg;
 	struct ingot_frame *out[BURST], *in[BURST];
 	uint32_t have = 0, sent = 0;
 	while (!stop) {
-		uint32_t received = ingot->net_rx(net, worker->queue, in, BURST);
+		uint32_t received = ingot->net_rx(worker->net, worker->queue, in, BURST);
 		for (uint32_t i = 0; i < received; i++) {
 			check(worker, in[i]);
 			ingot_frame_put(in[i]);
 		}
-		struct ingot_pool *pool = ingot->net_pool(net, worker->queue);
-		while (have < BURST && sent + have < count && pool->available > BURST) {	// reception needs some, too
+		struct ingot_pool *pool = ingot->net_pool(worker->net, worker->queue);
+		uint32_t end = port_received(worker->port) + WINDOW;
+		if (end > count)
+			end = count;
+		while (have < BURST && sent + have < end && pool->available > BURST) { // reception needs some, too
 			out[have] = ingot_frame_get(pool);
 			build(worker, out[have], sent + have);
 			have++;
 		}
 		if (!have)
 			continue;
-		uint32_t taken = ingot->net_tx(net, worker->queue, out, have);
+		uint32_t taken = ingot->net_tx(worker->net, worker->queue, out, have);
 		sent += taken;
 		have -= taken;
 		for (uint32_t i = 0; i < have; i++)
@@ -146,104 +151,93 @@ static void run(void *arg)
 	worker->done = 1;
 }
 
-static void watch(void *arg)
+// Until all is sent and received, something is wrong, or nothing moves any more.
+static void watch(uint64_t all)
 {
-	uint64_t last = 0, end = ingot->time_ns() + IDLE_NS;
-	(void)arg;
+	uint64_t last = 0, end = deadline(IDLE_US);
 	while (!stop) {
-		uint64_t received = 0, sent = 0;
-		for (uint32_t i = 0; i < queues; i++) {
-			received += workers[i].received;
-			sent += workers[i].sent;
-		}
-		if (received == count && sent == (uint64_t)count * queues) {
-			ingot->delay_us(300000);	// the last ones are on their way
+		uint64_t moved = 0;
+		for (uint32_t i = 0; i < worker_count; i++)
+			moved += workers[i].received + workers[i].sent;
+		if (moved == all) {
+			ingot->delay_us(300000); // the last ones are on their way
 			stop = 1;
 		}
-		if (received + sent != last) {
-			last = received + sent;
-			end = ingot->time_ns() + IDLE_NS;
-		} else if (ingot->time_ns() > end) {
-			wrong(&workers[0], "nothing moves", (uint32_t)received);
+		if (moved != last) {
+			last = moved;
+			end = deadline(IDLE_US);
+		} else if (passed(end)) {
+			wrong(&workers[0], "nothing moves", (uint32_t)moved);
 		}
 		ingot->delay_us(1000);
 	}
 }
 
-static int open_queues(const struct ingot_net_info *info)
+// Opens the queues of an interface, with frames of its own out of `memory`; returns what is left of that.
+static uint8_t *open_port(uint32_t net, uint32_t queues, uint8_t *memory)
 {
-	struct ingot_memory memory = { .size = sizeof(memory) };
+	struct ingot_net_info info = { .size = sizeof(info) };
+	struct port *port = &ports[net];
 	uint32_t frame_bytes = (most + 18 + 128 + 63) / 64 * 64;
-	ingot->memory(&memory);
-	uint8_t *from = (uint8_t *)(((uintptr_t)memory.free + 4095) & ~4095ul);
 	if (frame_bytes < 2048)
 		frame_bytes = 2048;
-	if (info->queues < queues)
-		return -100;
-	return ingot->net_open(net, queues, from, (size_t)queues * 512 * frame_bytes, frame_bytes);
+	ingot->net_info(net, &info);
+	for (uint64_t end = deadline(IDLE_US); !info.link && !passed(end);)
+		ingot->net_info(net, &info);
+	port->first = worker_count;
+	port->queues = info.queues < queues ? info.queues : queues;
+	size_t bytes = (size_t)port->queues * 512 * frame_bytes;
+	for (uint32_t i = 0; i < 6; i++)
+		port->mac[i] = info.mac[i];
+	if (ingot->net_open(net, port->queues, memory, bytes, frame_bytes) < 0)
+		verdict("frames", "net_open fails");
+	for (uint32_t i = 0; i < port->queues && worker_count < WORKERS; i++)
+		workers[worker_count++] = (struct worker){ .port = port, .net = net, .queue = i };
+	return memory + bytes;
+}
+
+static void report(const struct worker *worker)
+{
+	struct ingot_net_stats stats;
+	struct ingot_net_info info = { .size = sizeof(info) };
+	ingot->net_info(worker->net, &info);
+	ingot->net_stats(worker->net, &stats);
+	print("%s queue %u: sent %u, received %u\n", info.name, worker->queue, worker->sent, worker->received);
+	if (worker->wrong)
+		print("%s: %s: %u\n", info.name, worker->wrong, worker->detail);
+	if (worker->queue + 1 == worker->port->queues)
+		print("%s %s %s: rx %lu, tx %lu, dropped %lu, errors %lu\n", info.name, info.driver, info.address,
+			stats.rx_frames, stats.tx_frames, stats.rx_dropped, stats.rx_errors + stats.tx_errors);
 }
 
 int main(int argc, char **argv)
 {
-	struct ingot_net_info info = { .size = sizeof(info) };
-	struct ingot_net_stats stats;
-	const char *failure = NULL;
-	uint32_t detail = 0, cores = ingot->core_count();
-	static const char *const names[] = { "count=", "queues=", "most=", "net=" };
-	uint32_t *const values[] = { &count, &queues, &most, &net };
-	for (int i = 0; i < argc; i++)
-		for (uint32_t n = 0; n < 4; n++) {
-			const char *a = argv[i], *b = names[n];
-			while (*b && *a == *b)
-				a++, b++;
-			if (!*b)
-				*values[n] = number(a);
-		}
+	uint32_t nets = ingot->net_count();
+	uint32_t queues = (uint32_t)argument(argc, argv, "queues", 1);
+	const char *failure = nets && nets <= PORTS ? NULL : "no interface, or too many";
+	size_t bytes;
+	uint8_t *memory = free_memory(&bytes);
+	count = (uint32_t)argument(argc, argv, "count", 1000);
+	most = (uint32_t)argument(argc, argv, "most", 1514);
 	for (uint32_t i = 0; i < sizeof(pattern); i++)
 		pattern[i] = (uint8_t)i;
-	if (ingot->net_info(net, &info) < 0 || queues > QUEUES || cores < queues + 1) {
-		ingot_print("frames: FAIL no interface, or too few cores\n");
-		ingot->shutdown();
-	}
-	for (uint32_t i = 0; i < 6; i++)
-		mac[i] = info.mac[i];
-	int rc = open_queues(&info);
-	if (rc < 0) {
-		print_number("frames: FAIL net_open: -", (uint32_t)-rc);
-		ingot_print("\n");
-		ingot->shutdown();
-	}
-	for (uint64_t end = ingot->time_ns() + IDLE_NS; !info.link && ingot->time_ns() < end;)
-		ingot->net_info(net, &info);
-	for (uint32_t i = 0; i < queues; i++) {
-		workers[i].queue = i;
+	for (uint32_t net = 0; !failure && net < nets; net++)
+		memory = open_port(net, queues, memory);
+	if (ingot->core_count() <= worker_count)
+		failure = "too few cores";
+	if (failure)
+		verdict("frames", failure);
+	for (uint32_t i = 0; i < worker_count; i++)
 		ingot->core_start(i + 1, run, &workers[i]);
-	}
-	ingot_print("frames: ready\n");
-	watch(NULL);
-	for (uint32_t i = 0; i < queues; i++) {
-		for (uint64_t end = ingot->time_ns() + IDLE_NS; !workers[i].done && ingot->time_ns() < end;)
+	print("frames: ready\n");
+	watch((uint64_t)count * (worker_count + nets));
+	for (uint32_t i = 0; i < worker_count; i++) {
+		for (uint64_t end = deadline(IDLE_US); !workers[i].done && !passed(end);)
 			ingot_relax();
-		if (workers[i].wrong) {
+		report(&workers[i]);
+		if (workers[i].wrong)
 			failure = workers[i].wrong;
-			detail = workers[i].detail;
-		}
-		print_number("queue ", i);
-		print_number(": sent ", workers[i].sent);
-		print_number(", received ", workers[i].received);
-		ingot_print("\n");
 	}
-	ingot->net_stats(net, &stats);
-	print_number("stats: rx ", stats.rx_frames);
-	print_number(", tx ", stats.tx_frames);
-	print_number(", dropped ", stats.rx_dropped);
-	print_number(", errors ", stats.rx_errors);
-	ingot_print(failure ? "\nframes: FAIL " : "\nframes: PASS");
-	if (failure) {
-		ingot_print(failure);
-		print_number(": ", detail);
-	}
-	ingot_print("\n");
-	ingot->shutdown();
+	verdict("frames", failure);
 	return 0;
 }

@@ -1,57 +1,59 @@
-// READS random reads of 4 KiB, 32 at a time, from a drive that was filled by patterns.py (its first 16 MiB): each must
-// bring the sector that was asked for.
-#include <ingot.h>
+// READS random reads of 4 KiB, 32 at a time, from each drive, which was filled by patterns.py (its first 16 MiB): each
+// must bring the sector that was asked for.  Argument: reads=N.
+#include <lib.h>
+#include <pattern.h>
 
 INGOT_NEEDS(shutdown);
 
-#ifndef READS
-#define READS 1000000
-#endif
 #define DEPTH 32
-#define SECTORS 4096
+#define SECTORS (PATTERN_HEAD / 4096)
+#define UNITS (4096 / PATTERN_UNIT)
 
 static _Alignas(4096) uint8_t buffer[DEPTH][4096];
-static uint64_t sector[DEPTH], state = 1;
-static struct ingot_blk_info info = { .size = sizeof(info) };
+static uint64_t sector[DEPTH], state;
 
-static int submit(uint64_t slot)
+static int submit(uint32_t drive, const struct ingot_blk_info *info, uint64_t slot)
 {
-	uint32_t scale = 4096 / info.block_bytes;
-	state = state * 6364136223846793005u + 1442695040888963407u;
-	sector[slot] = (state >> 33) % SECTORS;
-	*(uint64_t *)(buffer[slot] + 8) = ~0ull;
-	struct ingot_blk_req req = { sector[slot] * scale, scale, INGOT_READ, buffer[slot], slot };
-	return ingot->blk_submit(0, 0, &req);
+	uint32_t blocks = 4096 / info->block_bytes;
+	sector[slot] = random_next(&state) % SECTORS;
+	pattern_store(buffer[slot] + 8, ~0ull);
+	struct ingot_blk_req req = { sector[slot] * blocks, blocks, INGOT_READ, buffer[slot], slot };
+	return ingot->blk_submit(drive, 0, &req);
 }
 
-static const char *reads(void)
+static const char *reads(uint32_t drive, const struct ingot_blk_info *info, uint64_t count)
 {
 	struct ingot_blk_done done[DEPTH];
-	uint32_t submitted = 0, completed = 0;
+	uint64_t submitted = 0, completed = 0;
 	while (submitted < DEPTH)
-		if (submit(submitted++))
+		if (submit(drive, info, submitted++))
 			return "refused";
-	while (completed < READS) {
-		uint32_t count = ingot->blk_poll(0, 0, done, DEPTH);
-		for (uint32_t i = 0; i < count; i++, completed++) {
+	while (completed < count) {
+		uint32_t got = ingot->blk_poll(drive, 0, done, DEPTH);
+		for (uint32_t i = 0; i < got; i++, completed++) {
 			uint64_t slot = done[i].tag;
 			if (slot >= DEPTH || done[i].status)
 				return "failed";
-			if (*(uint64_t *)(buffer[slot] + 8) != sector[slot] * 8)
+			if (pattern_load(buffer[slot] + 8) != sector[slot] * UNITS)
 				return "the wrong sector";
-			if (submitted++ < READS && submit(slot))
+			if (submitted++ < count && submit(drive, info, slot))
 				return "refused";
 		}
 	}
 	return "all there";
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-	ingot->blk_info(0, &info);
-	ingot_print("million: ");
-	ingot_print(reads());
-	ingot_print("\n");
-	ingot->shutdown();
+	uint64_t count = argument(argc, argv, "reads", 1000);
+	for (uint32_t drive = 0; drive < ingot->blk_count(); drive++) {
+		struct ingot_blk_info info = { .size = sizeof(info) };
+		ingot->blk_info(drive, &info);
+		uint64_t start = ingot->time_ns();
+		const char *result = reads(drive, &info, count);
+		print("%s %s: %s, %lu reads a second\n", info.name, info.driver, result,
+			count * 1000000 / ((ingot->time_ns() - start) / 1000 + 1));
+	}
+	verdict("million", NULL);
 	return 0;
 }

@@ -128,7 +128,7 @@ static void crc_strip(void)
 	set(0x8D00, 2);
 	while (!(get(0x8D04) & 1))
 		ingot_relax();
-	set(0x2F00, 0);		// CRCStrip off, HLREG0.RXCRCSTRP is on
+	set(0x2F00, 0); // CRCStrip off, HLREG0.RXCRCSTRP is on
 	set(0x3000, 1);
 }
 
@@ -157,7 +157,7 @@ static void changed(void)
 {
 	tx_queue();
 	set(0x42A0, get(0x42A0) | 1 << 12);
-	set(0x4900, 1 << 6);	// the arbiter holds it
+	set(0x4900, 1 << 6); // the arbiter holds it
 	tx_desc(0, 60, 60);
 	set(TX + 0x18, 1);
 	tx_desc(0, 61, 61);
@@ -246,12 +246,30 @@ static void same_buffer(void)
 
 int main(void)
 {
-	static const struct { const char *name; void (*fn)(void); } tries[] = {
-		{ "dd", dd_set }, { "rx tail", tail_early }, { "tx tail", tx_tail_early }, { "paylen", paylen },
-		{ "crc", crc_strip }, { "mtqc", mtqc }, { "te", te_missing }, { "master", master_off }, { "changed", changed },
-		{ "length", ring_length }, { "place", ring_place }, { "width", width }, { "reset", in_reset },
-		{ "busy", reset_busy }, { "unready", unready }, { "many", too_many }, { "outside", tail_outside },
-		{ "memory", no_memory }, { "moved", base_moved }, { "same", same_buffer },
+	static const struct {
+		const char *name;
+		void (*fn)(void);
+	} tries[] = {
+		{ "dd", dd_set },
+		{ "rx tail", tail_early },
+		{ "tx tail", tx_tail_early },
+		{ "paylen", paylen },
+		{ "crc", crc_strip },
+		{ "mtqc", mtqc },
+		{ "te", te_missing },
+		{ "master", master_off },
+		{ "changed", changed },
+		{ "length", ring_length },
+		{ "place", ring_place },
+		{ "width", width },
+		{ "reset", in_reset },
+		{ "busy", reset_busy },
+		{ "unready", unready },
+		{ "many", too_many },
+		{ "outside", tail_outside },
+		{ "memory", no_memory },
+		{ "moved", base_moved },
+		{ "same", same_buffer },
 	};
 	for (uint32_t device = 0; device < 32; device++)
 		if ((uint32_t)b_system(0x50, 0, device << 19) == 0x10FB8086)

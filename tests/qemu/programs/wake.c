@@ -42,10 +42,10 @@ int main(void)
 	received(NULL);
 	ingot_print("wake: ready\n");
 	while (said < 20) {
-		__asm__ volatile("cli" ::: "memory");
+		__asm__ volatile("cli" : : : "memory");
 		if (frames == said)
 			ingot_sleep();
-		__asm__ volatile("sti" ::: "memory");
+		__asm__ volatile("sti" : : : "memory");
 		for (; said < frames; said++) {
 			ingot_print("wake: ");
 			print_number(said + 1);

@@ -1,112 +1,120 @@
-// Receives on net0 and sends every frame back; counts those that are not whole.  A frame of the host's
-// (tests/qemu/test_e1000.py) has its length (32 bits) behind the Ethernet header, 4 bytes, and from byte 22 on a byte i
-// is (length + i) % 256; what is shorter than 60 bytes may come padded.  Arguments: poll; classic (by b_net_rx);
-// callback (frames are taken in on_receive, and it sleeps).  Ends when a frame says a length of 0.
-#include <ingot.h>
+// Receives on every interface and sends every frame back; counts those that are not whole.  A frame of the host's
+// (tests/qemu/test_traffic.py) has its length (32 bits) behind the Ethernet header, 4 bytes, and from byte 22 on a byte
+// i is (length + i) % 256; what is shorter than 60 bytes may come padded to that.  The first argument says how frames
+// are taken: poll; classic (by b_net_rx); callback (in on_receive, and it waits).  The second may be: promiscuous.
+// Ends when a frame of length 0 has come on each interface.
+#include <lib.h>
 #include <baremetal.h>
 
 INGOT_NEEDS(shutdown);
 
+#define PORTS 8
+#define BURST 16
+#define TOLD 18 // bytes that say the length
 #define LEAST 60
-#define MOST 1518		// without FCS, with a VLAN tag
+#define MOST 1922 // what the driver's own buffers hold, and the Ethernet header
 
-static uint32_t good, cut, wrong, calls;
-static volatile int ended;
+struct port {
+	uint32_t net, good, as_short, padded, wrong, calls;
+};
 
-static void print_number(const char *what, uint64_t value)
-{
-	char text[24];
-	int at = 23;
-	text[at] = 0;
-	do
-		text[--at] = (char)('0' + value % 10);
-	while (value /= 10);
-	ingot_print(what);
-	ingot_print(text + at);
-}
+static struct port ports[PORTS];
+static volatile uint32_t ended;
+static int callback;
 
-static void check(const uint8_t *data, uint32_t length)
+static void check(struct port *port, const uint8_t *data, uint32_t length)
 {
 	uint32_t said = *(const uint32_t *)(data + 14), from = 22;
-	if (length < LEAST || length > MOST) {
-		wrong++;
+	if (length < 14 || length > MOST) {
+		port->wrong++;
 		return;
 	}
 	if (data[12] != 0x88 || data[13] != 0xB5)
 		return;
-	if (!said && data[18] == 'E') {
-		ended = 1;
+	if (length >= TOLD && !said && data[18] == 'E') {
+		ended++;
 		return;
 	}
-	if (said < LEAST) {	// padded by whoever passed it on
-		cut += length == LEAST;
-		wrong += length != LEAST;
-		return;
-	}
-	if (said != length) {
-		wrong++;
+	if (length < TOLD || said < LEAST) {
+		port->as_short += length < TOLD || length == said;
+		port->padded += length == LEAST; // by whoever passed it on
+		port->wrong += length >= TOLD && length != said && length != LEAST;
 		return;
 	}
 	while (from < length && data[from] == (uint8_t)(length + from))
 		from++;
-	good += from == length;
-	wrong += from != length;
+	port->good += said == length && from == length;
+	port->wrong += said != length || from != length;
 }
 
 static void receive(void *arg)
 {
-	struct ingot_frame *frames[16];
+	struct port *port = arg;
+	struct ingot_frame *frames[BURST];
 	uint32_t count;
-	(void)arg;
-	calls++;
-	while ((count = ingot->net_rx(0, 0, frames, 16))) {
+	port->calls++;
+	while ((count = ingot->net_rx(port->net, 0, frames, BURST))) {
 		for (uint32_t i = 0; i < count; i++)
-			check(frames[i]->data, frames[i]->length);
-		uint32_t sent = ingot->net_tx(0, 0, frames, count);
+			check(port, frames[i]->data, frames[i]->length);
+		// A callback doesn't come again for what it leaves because all frames are on their way out: it keeps some.
+		uint32_t sent = 0;
+		if (!callback || ingot->net_pool(port->net, 0)->available >= BURST)
+			sent = ingot->net_tx(port->net, 0, frames, count);
 		while (sent < count)
 			ingot_frame_put(frames[sent++]);
 	}
 }
 
-static void receive_classic(void)
+static void receive_classic(struct port *port)
 {
 	void *frame;
-	uint64_t length = b_net_rx(&frame, 0);
+	uint64_t length = b_net_rx(&frame, port->net);
 	if (!length)
 		return;
-	check(frame, (uint32_t)length);
-	b_net_tx(frame, length, 0);
+	check(port, frame, (uint32_t)length);
+	b_net_tx(frame, length, port->net);
+}
+
+static void report(const struct port *port)
+{
+	struct ingot_net_info info = { .size = sizeof(info) };
+	struct ingot_net_stats stats = { 0 };
+	ingot->net_info(port->net, &info);
+	ingot->net_stats(port->net, &stats);
+	print("%s %s: good %u short %u padded %u wrong %u calls %u dropped %lu errors %lu\n", info.name, info.driver,
+		port->good, port->as_short, port->padded, port->wrong, port->calls, stats.rx_dropped, stats.rx_errors);
 }
 
 int main(int argc, char **argv)
 {
-	struct ingot_net_info info = { .size = sizeof(info) };
-	struct ingot_net_stats stats = { 0 };
-	char mode = argc ? argv[argc - 1][1] : 'o';	// p-o-ll, c-l-assic, c-a-llback
-	if (ingot->net_info(0, &info) < 0 || (mode == 'a' && ingot->on_receive(0, receive, NULL) < 0)) {
-		ingot_print("whole: no interface, or no interrupt\n");
-		ingot->shutdown();
+	const char *mode = argc > 1 ? argv[1] : "poll";
+	int classic = text_equal(mode, "classic");
+	int promiscuous = argc > 2 && text_equal(argv[2], "promiscuous");
+	uint32_t nets = ingot->net_count();
+	callback = text_equal(mode, "callback");
+	for (uint32_t net = 0; net < nets && net < PORTS; net++) {
+		ports[net].net = net;
+		if (promiscuous && ingot->net_promiscuous(net, 1) < 0)
+			verdict("whole", "no promiscuous mode");
+		if (callback && ingot->on_receive(net, receive, &ports[net]) < 0)
+			verdict("whole", "no interrupt");
 	}
-	ingot_print("whole: ready\n");
-	if (mode == 'a')
-		receive(NULL);
-	while (!ended) {
-		if (mode == 'l')
-			receive_classic();
-		else if (mode == 'o')
-			receive(NULL);
-		else
-			ingot_sleep();
+	print("whole: ready\n");
+	while (ended < nets) {
+		if (callback) {
+			ingot->delay_us(1000);
+			continue;
+		}
+		for (uint32_t net = 0; net < nets && net < PORTS; net++)
+			if (classic)
+				receive_classic(&ports[net]);
+			else
+				receive(&ports[net]);
 	}
-	ingot->on_receive(0, NULL, NULL);
-	ingot->net_stats(0, &stats);
-	print_number("whole: good ", good);
-	print_number(" padded ", cut);
-	print_number(" wrong ", wrong);
-	print_number(" calls ", calls);
-	print_number(" dropped ", stats.rx_dropped);
-	print_number(" errors ", stats.rx_errors);
-	ingot_print("\n");
-	ingot->shutdown();
+	for (uint32_t net = 0; net < nets && net < PORTS; net++) {
+		ingot->on_receive(net, NULL, NULL);
+		report(&ports[net]);
+	}
+	verdict("whole", nets ? NULL : "no interface");
 	return 0;
 }
