@@ -5,8 +5,8 @@ Each folder has
   driver.desc   two lines: `name = acme` and `api = 1`, the DRIVER_API_VERSION (include/driver.h) it was written for
   Kconfig       its options; their names begin with the folder's name in capitals: ACME_...
   sources       a line for each option that brings source files: `ACME_DN100: dn100.c dn100_phy.c`
-and the source files; it may have configs/NAME_defconfig and tests/.  Nothing is copied or linked into the tree: the
-build folder gets a Kconfig that sources theirs, and a list of their files with absolute names.
+and the source files; it may have configs/NAME_defconfig, and tests/ (scripts/test).  Nothing is copied or linked into
+the tree: the build folder gets a Kconfig that sources theirs, and a list of their files with absolute names.
 """
 import os
 import re
@@ -19,9 +19,9 @@ class ExternalError(Exception):
 	pass
 
 
-def api_version():
-	text = (ROOT / "include" / "driver.h").read_text()
-	return re.search(r"^#define DRIVER_API_VERSION (\d+)", text, re.M)[1]
+def api_version(header="driver.h"):
+	text = (ROOT / "include" / header).read_text()
+	return re.search(r"^#define \w+_API_VERSION (\d+)", text, re.M)[1]
 
 
 def lines(path):
@@ -55,7 +55,7 @@ class Folder:
 			raise ExternalError(f"{path}: needs a line `name = WORD` and a line `api = NUMBER`")
 		if fields["api"] != api_version():
 			raise ExternalError(f"{path}: written for version {fields['api']} of the driver interface, this is version "
-				f"{api_version()} (include/driver.h says what has changed)")
+				f"{api_version()} (see include/driver.h)")
 		self.name = fields["name"]
 
 	def read_sources(self, path):
@@ -72,15 +72,21 @@ class Folder:
 				yield number, match[1], file
 
 
+def named():
+	"""The folders in EXTERNAL; None if it isn't there."""
+	value = os.environ.get("EXTERNAL")
+	if value is None:
+		return None
+	return [(Path(os.environ.get("HERE", ".")) / name).resolve() for name in value.split(":") if name]
+
+
 def folders(build):
 	"""What EXTERNAL says; a build folder remembers it until another value, or an empty one, is given."""
 	memory = build / "generated" / "external.folders"
-	value = os.environ.get("EXTERNAL")
-	if value is None:
-		names = memory.read_text().split("\n") if memory.exists() else []
-	else:
-		names = [str((Path(os.environ.get("HERE", ".")) / name).resolve()) for name in value.split(":") if name]
-	found = [Folder(Path(name)) for name in names if name]
+	paths = named()
+	if paths is None:
+		paths = [Path(name) for name in memory.read_text().split("\n") if name] if memory.exists() else []
+	found = [Folder(path) for path in paths]
 	twice = {folder.name for folder in found if sum(other.name == folder.name for other in found) > 1}
 	if twice:
 		raise ExternalError(f"EXTERNAL: two folders have the name {twice.pop()}")

@@ -2,18 +2,21 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
+import sys
 
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from conftest import BASE, OUTER_MAKE, ROOT, locked, make
-from test_devices import passed, user_net
+from conftest import OUTER_MAKE, ROOT, make, run
 
 RTL8139 = ROOT / "tests" / "external" / "rtl8139"
 EDU = ("-device", "edu")	# 1234:11e8, which the tree has no driver for
-NOT_TREE = shutil.ignore_patterns(".git", "build", "__pycache__")
+MENUS = """
+import sys, pathlib, kconfig
+nodes = kconfig.Config(pathlib.Path(sys.argv[1])).kconf.node_iter()
+print([(node.prompt[0], node.list.item.name) for node in nodes if node.list and node.prompt])
+"""
 
 PROBE = """\
 #include <driver.h>
@@ -59,69 +62,18 @@ def names(kernel):
 		return {symbol.name for symbol in ELFFile(file).get_section_by_name(".symtab").iter_symbols()}
 
 
-@pytest.fixture(scope="session")
-def with_rtl8139():
-	"""The kernel with the example, by configuration."""
-	def kernel(config):
-		folder = BASE / "external" / config
-		with locked(BASE / "external" / f"{config}.lock"):
-			build(folder, RTL8139, config=config)
-		return folder / "kernel.elf"
-	return kernel
-
-
-# ---- The example ----
-
-@pytest.mark.parametrize("machine, config", [("q35", "qemu_q35"), ("pc", "qemu_pc")])
-def test_rtl8139(boot, echo, with_rtl8139, machine, config):
-	"""DHCP, ARP, ping and UDP of every size with the host."""
-	output = passed(boot(config, "netcheck", firmware="pvh", kernel=with_rtl8139(config), machine=machine, cores=2,
-		nets=[user_net(echo, device="rtl8139")]), "netcheck")
-	assert " 10ec:8139 020000 rtl8139: net0 525400123456 1 queues" in output
-
-
-def test_two_rtl8139(boot, echo, with_rtl8139):
-	"""And one of the tree's: no state is shared."""
-	nets = [user_net(echo, device=device) for device in ("rtl8139", "virtio-net-pci", "rtl8139")]
-	output = passed(boot(program="netcheck", firmware="pvh", kernel=with_rtl8139("qemu_q35"), cores=2, nets=nets),
-		"netcheck", 480)
-	assert "interfaces=3" in output
-
-
-def test_link(boot, images, with_rtl8139):
-	machine = boot(program=images.own("link"), firmware="pvh", kernel=with_rtl8139("qemu_q35"),
-		nets=[{"device": "rtl8139"}])
-	machine.expect("link: up")
-	for up in (False, True, False):
-		machine.link(0, up)
-		machine.expect("link: up" if up else "link: down")
-	machine.expect("link: done")
-	machine.finish()
-
-
-def test_interrupts(boot, images, with_rtl8139):
-	"""on_receive, by INTx: the program sleeps between frames."""
-	near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-	far.set_inheritable(True)
-	machine = boot(program=images.own("wake"), firmware="pvh", machine="pc", kernel=with_rtl8139("qemu_pc"),
-		pass_fds=(far.fileno(),),
-		nets=[{"device": "rtl8139", "netdev": f"dgram,local.type=fd,local.str={far.fileno()}"}])
-	machine.expect("wake: ready")
-	for number in range(20):
-		near.send(b"\xff" * 6 + b"\x52\x54\0\0\0\1" + bytes([8, number]) + bytes(60))
-		machine.expect(f"wake: {number + 1} ")
-	machine.finish()
-
-
 # ---- Folders ----
 
 def test_two_folders(boot, tmp_path):
 	"""Both are in; one is forgotten and leaves no symbol; so is the other."""
 	folder, one, two = tmp_path / "build", external(tmp_path, "one"), external(tmp_path, "two", "0x8086, 0x2918")
 	output = build(folder, one, two)
-	assert re.search(r"^ +\d+  one/\n +\d+  one\.c$", output, re.M), output
+	assert re.search(r"^ +\d+ +one/\n +\d+ +one\.c$", output, re.M), output
 	output = boot(program="hello", firmware="pvh", kernel=folder / "kernel.elf", args=EDU).finish()
 	assert " 1234:11e8 00ff00 one: one is here" in output and " 8086:2918 060100 two: two is here" in output
+	menus = subprocess.run([sys.executable, "-c", MENUS, folder], cwd=ROOT / "scripts", text=True, capture_output=True,
+		check=True).stdout
+	assert "('External drivers: one', 'ONE_DRIVER'), ('External drivers: two', 'TWO_DRIVER')]" in menus
 	make("image", f"O={folder}")	# remembered
 	assert {"one_probe", "two_probe"} <= names(folder / "kernel.elf")
 	build(folder, two)
@@ -142,21 +94,29 @@ def test_override(boot, tmp_path):
 		assert re.search(f" 8086:100e 020000 {driver}", output, re.M), output
 
 
-def test_tree_stays(tmp_path):
-	"""In a copy without git, as from an archive: nothing in it changes."""
-	tree = tmp_path / "tree"
-	shutil.copytree(ROOT, tree, ignore=NOT_TREE)
-	before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
-	make("-C", tree, "image", f"O={tmp_path}/build", f"EXTERNAL={external(tmp_path, 'mine')}")
-	assert "mine_probe" in names(tmp_path / "build" / "kernel.elf")
-	assert before == {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+def files(folder):
+	return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_release(images, tmp_path):
+	"""A folder is built with a release's tarball; nothing changes in either."""
+	if not (ROOT / ".git").exists():
+		pytest.skip("make dist needs the repository")
+	with images.held("qemu_q35") as base:
+		run("meson", "dist", "-C", base, "--no-tests", "--allow-dirty", "--formats", "gztar")
+		run("tar", "-C", tmp_path, "-xf", next((base / "meson-dist").glob("ingot-*.tar.gz")))
+	tree, = tmp_path.glob("ingot-*")
+	before = files(tree) | files(RTL8139)
+	make("-C", tree, "image", f"O={tmp_path}/build", f"EXTERNAL={RTL8139}")
+	assert "rtl8139_probe" in names(tmp_path / "build" / "kernel.elf")
+	assert files(tree) | files(RTL8139) == before
 
 
 # ---- What can't be ----
 
-def refused(folder, *outside):
+def refused(folder, *outside, target="image"):
 	environment = {name: value for name, value in os.environ.items() if name not in OUTER_MAKE}
-	result = subprocess.run(["make", "-C", ROOT, "image", f"O={folder}", f"EXTERNAL={':'.join(map(str, outside))}"],
+	result = subprocess.run(["make", "-C", ROOT, target, f"O={folder}", f"EXTERNAL={':'.join(map(str, outside))}"],
 		text=True, capture_output=True, check=False, env=environment)
 	assert result.returncode
 	assert "Traceback" not in result.stderr, result.stderr
@@ -191,28 +151,49 @@ def test_wrong_value(tmp_path):
 	assert "two folders have the name one" in refused(tmp_path / "build", one, other)
 
 
-def test_compiler_names_the_file(tmp_path):
+def test_wrong_defconfig(tmp_path):
 	folder = external(tmp_path, "bad")
-	(folder / "bad.c").write_text("int bad(void)\n{\n\treturn nothing;\n}\n")
-	with pytest.raises(AssertionError, match=r"bad/bad\.c:3:16: error"):
+	(folder / "configs").mkdir()
+	(folder / "configs" / "mine_defconfig").write_text("CONFIG_BAD_DRIVER=y\nCONFIG_BAD_NOPE=y\n")
+	said = refused(tmp_path / "build", folder, target="mine_defconfig")
+	assert "bad/configs/mine_defconfig:2: unknown symbol CONFIG_BAD_NOPE" in said, said
+
+
+def test_compiler_names_the_file(tmp_path):
+	"""Of an error, and of an interface that is not what the driver was written for."""
+	folder = external(tmp_path, "bad")
+	(folder / "bad.c").write_text("#include <net.h>\nAPI_VERSION(NET, 99);\nint bad(void)\n{\n\treturn nothing;\n}\n")
+	with pytest.raises(AssertionError) as error:
 		build(tmp_path / "build", folder)
+	for said in (r"bad\.c:2:1: note: in expansion of macro .API_VERSION",
+			"written for version 99 of the interface NET, ", r"bad/bad\.c:5:16: error"):
+		assert re.search(said, str(error.value)), error.value
 
 
 # ---- scripts/new-driver ----
 
-@pytest.mark.parametrize("kind, says", [
-	("net", r"net0 020000000000 1 queues"), ("blk", r"disk0 0 MiB, 512-byte blocks"), ("none", ""),
-])
-def test_new_driver(boot, tmp_path, kind, says):
-	"""Builds without a warning, and its probe runs."""
-	folder, new = tmp_path / "build", tmp_path / "new"
-	command = [ROOT / "scripts" / "new-driver", "--class", kind, "--name", "acme", "--pci", "1234:11e8", new]
-	subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-	again = subprocess.run(command, text=True, capture_output=True, check=False)
-	assert again.returncode and "is there already" in again.stderr
-	assert "warning" not in build(folder, new)
-	output = boot(program="hello", firmware="pvh", kernel=folder / "kernel.elf", args=EDU).finish()
-	assert re.search(rf" 1234:11e8 00ff00 acme: registers at [0-9a-f]+ ?{says}$", output, re.M), output
+NEW = [	# class, device of QEMU's, its ids, what the boot log has of it; BAR 0 of each is memory
+	("net", "edu", "1234:11e8", "00ff00 acme0: registers at [0-9a-f]+ net0 020000000000 1 queues"),
+	("blk", "pci-testdev", "1b36:0005", "00ff00 acme1: registers at [0-9a-f]+ disk0 0 MiB, 512-byte blocks"),
+	("none", "pvpanic-pci", "1b36:0011", "088000 acme2: registers at [0-9a-f]+"),
+]
+
+
+def test_new_driver(boot, tmp_path):
+	"""One of each class: builds without a warning, and its probe runs."""
+	folders = []
+	for number, (kind, _, ids, _) in enumerate(NEW):
+		folders.append(tmp_path / f"new{number}")
+		command = [ROOT / "scripts" / "new-driver", "--class", kind, "--name", f"acme{number}", "--pci", ids,
+			folders[-1]]
+		subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+		again = subprocess.run(command, text=True, capture_output=True, check=False)
+		assert again.returncode and "is there already" in again.stderr
+	assert "warning" not in build(tmp_path / "build", *folders)
+	output = boot(program="hello", firmware="pvh", kernel=tmp_path / "build" / "kernel.elf",
+		args=sum((["-device", device] for _, device, _, _ in NEW), [])).finish()
+	for _, _, ids, says in NEW:
+		assert re.search(rf" {ids} {says}$", output, re.M), output
 
 
 @pytest.mark.parametrize("wrong", [("--name", "A-b"), ("--pci", "12:34"), ("--class", "gpu")])
@@ -225,11 +206,53 @@ def test_new_driver_arguments(tmp_path, wrong):
 
 # ---- docs/driver-guide.md ----
 
-def test_guide_shows_the_example():
-	"""Its listings are lines of the example, which the tests above build and run."""
-	guide = (ROOT / "docs" / "driver-guide.md").read_text()
-	example = "\n\n".join(path.read_text() for path in sorted(RTL8139.iterdir()) if path.is_file())
-	blocks = re.findall(r"^```(?:c|kconfig|text)\n(.*?)^```$", guide, re.M | re.S)
-	assert len(blocks) > 8
+GUIDE = (ROOT / "docs" / "driver-guide.md").read_text()
+CFLAGS = ["-std=gnu11", "-ffreestanding", "-DINGOT_KERNEL", "-mgeneral-regs-only", "-O2", "-Wall", "-Wextra", "-Werror"]
+
+
+def paragraphs(text):
+	"""{name: text} of the definitions in a source file: what stands between blank lines outside of braces."""
+	found = {}
+	for block in re.split(r"\n\n(?=[^\t\n}])", text.strip("\n")):
+		code = "\n".join(line for line in block.split("\n") if not line.startswith("//"))
+		if code:
+			name = re.search(r"^#(\w+)|struct (\w+) \{|(\w+)(?:\[\])? =|(\w+)\(", code)
+			found[next(filter(None, name.groups()))] = block
+	return found
+
+
+def test_guide_builds_the_example(images, tmp_path):
+	"""Step by step: new-driver's folder, with the listings so far in place of what has the same name, compiles after
+	each section; what comes out is the example, which its own tests run."""
+	command = re.search(r"^scripts/new-driver .* (?=/path)", GUIDE, re.M)[0].split()
+	subprocess.run([ROOT / command[0], *command[1:], tmp_path / "new"], check=True, stdout=subprocess.DEVNULL)
+	written = paragraphs((tmp_path / "new" / "rtl8139.c").read_text())
+	example = paragraphs((RTL8139 / "rtl8139.c").read_text())
+	assert set(written) < set(example)
+	registers = (RTL8139 / "rtl8139_regs.h").read_text()
+	sections = 0
+	for section in re.split(r"^## ", GUIDE, flags=re.M)[1:]:
+		listings = re.findall(r"^```c\n(.*?)^```$", section, re.M | re.S)
+		for listing in listings:
+			if listing == registers:
+				(tmp_path / "new" / "rtl8139_regs.h").write_text(listing)
+			else:
+				written |= paragraphs(listing)
+		if not listings:
+			continue
+		sections += 1
+		source = tmp_path / "new" / f"step{sections}.c"
+		source.write_text("\n\n".join(written[name] for name in example if name in written) + "\n")
+		run("gcc", *CFLAGS, "-I", ROOT / "include", "-I", ROOT / "api", "-I", images.folder("qemu_q35") / "generated",
+			"-c", source, "-o", source.with_suffix(".o"))
+	assert sections == 6 and written == example
+	assert (tmp_path / "new" / "rtl8139_regs.h").read_text() == registers
+
+
+def test_guide_shows_the_folder():
+	"""Its other listings are lines of the example's files."""
+	texts = "\n\n".join((RTL8139 / name).read_text() for name in ("driver.desc", "sources", "Kconfig"))
+	blocks = re.findall(r"^```(?:kconfig|text)\n(.*?)^```$", GUIDE, re.M | re.S)
+	assert len(blocks) == 3
 	for block in blocks:
-		assert block in example, block
+		assert block in texts, block

@@ -9,18 +9,22 @@
 #include <pci.h>
 #include <time.h>
 
+API_VERSION(DRIVER, 1);
+API_VERSION(PCI, 1);
+API_VERSION(NET, 1);
+
 #define RESET_US 10000
-#define TX_LEAST 60		// shorter frames are padded
+#define TX_LEAST 60 // shorter frames are padded
 #define FRAME_LEAST 14
-#define CHECKSUM 4		// behind a received frame, in its length and in its buffer
+#define CHECKSUM 4 // behind a received frame, in its length and in its buffer
 
 struct rtl8139 {
 	struct net_queue queue;
 	volatile uint8_t *regs;
-	uint32_t tx_next, tx_clean;	// free-running; reduced when indexing
+	uint32_t tx_next, tx_clean; // free-running; reduced when indexing
 	uint32_t rx_next, rx_mask;
-	uint32_t rx_limit;		// most bytes of a frame, less FRAME_LEAST
-	uint32_t rx_command;		// of a descriptor that the device may fill
+	uint32_t rx_limit;   // most bytes of a frame, less FRAME_LEAST
+	uint32_t rx_command; // of a descriptor that the device may fill
 	struct ingot_frame *tx_frame[RTL_RING], *rx_frame[RTL_RING];
 	struct rtl8139_desc tx_desc[RTL_RING] __attribute__((aligned(256)));
 	struct rtl8139_desc rx_desc[RTL_RING] __attribute__((aligned(256)));
@@ -28,8 +32,8 @@ struct rtl8139 {
 	struct pci_dev *pci;
 	irq_handler handler;
 	void *arg;
-	int vector;			// 0: none
-	uint64_t missed;		// counted by the device before the last reset or reading
+	int vector;      // 0: none
+	uint64_t missed; // counted by the device before the last reset or reading
 };
 
 static inline struct rtl8139 *to_rtl8139(struct net_dev *net)
@@ -100,8 +104,8 @@ static HOT uint32_t rtl8139_rx(struct net_queue *queue, struct ingot_frame **fra
 		if (status & DESC_OWN)
 			break;
 		// One comparison for all: one piece, no error, a length between a frame's least and most.
-		uint32_t len = (status & (DESC_FS | DESC_LS | DESC_RES | DESC_LENGTH)) -
-			(DESC_FS | DESC_LS | (FRAME_LEAST + CHECKSUM));
+		uint32_t len =
+			(status & (DESC_FS | DESC_LS | DESC_RES | DESC_LENGTH)) - (DESC_FS | DESC_LS | (FRAME_LEAST + CHECKSUM));
 		if (likely(len <= nic->rx_limit)) {
 			struct ingot_frame *frame = nic->rx_frame[slot], *spare = ingot_frame_get(&queue->pool);
 			if (unlikely(!spare))
@@ -167,8 +171,7 @@ static int rtl8139_interrupt(struct net_dev *net, irq_handler handler, void *arg
 
 static int rtl8139_promiscuous(struct net_dev *net, int on)
 {
-	mmio_write32(to_rtl8139(net)->regs + RCR,
-		RCR_RXFTH | RCR_MXDMA | RCR_AB | RCR_AM | RCR_APM | (on ? RCR_AAP : 0));
+	mmio_write32(to_rtl8139(net)->regs + RCR, RCR_RXFTH | RCR_MXDMA | RCR_AB | RCR_AM | RCR_APM | (on ? RCR_AAP : 0));
 	return E_OK;
 }
 
@@ -186,7 +189,7 @@ static void rtl8139_stop(struct net_dev *net)
 	nic->missed += mmio_read32(nic->regs + MPC);
 	rtl8139_interrupt(net, NULL, NULL, 0);
 	if (rtl8139_reset(nic) != E_OK)
-		pci_disable(nic->pci);	// at least it writes no more
+		pci_disable(nic->pci); // at least it writes no more
 	for (uint32_t i = 0; i < RTL_RING; i++) {
 		nic->tx_desc[i].command = 0;
 		if (nic->rx_frame[i])
@@ -207,13 +210,19 @@ static void rtl8139_fill(struct rtl8139 *nic, uint32_t size)
 	}
 }
 
+static void rtl8139_ring(volatile uint8_t *reg, const struct rtl8139_desc *ring)
+{
+	mmio_write32(reg, (uintptr_t)ring);
+	mmio_write32(reg + 4, (uint64_t)(uintptr_t)ring >> 32);
+}
+
 static int rtl8139_start(struct net_dev *net, uint32_t queues)
 {
 	struct rtl8139 *nic = to_rtl8139(net);
 	volatile uint8_t *regs = nic->regs;
 	const struct ingot_pool *pool = &nic->queue.pool;
 	uint32_t size = RTL_RING, buffer = min_u64(pool->free->room, DESC_LENGTH) & ~7u;
-	(void)queues;	// there is one
+	(void)queues; // there is one
 	while (size > pool->total - NET_SPARE)
 		size /= 2;
 	net->info.mtu = min_u64(net->info.mtu, buffer - FRAME_LEAST - 4 - CHECKSUM);
@@ -221,11 +230,9 @@ static int rtl8139_start(struct net_dev *net, uint32_t queues)
 	nic->rx_limit = buffer - FRAME_LEAST - CHECKSUM;
 	nic->rx_command = DESC_OWN | buffer;
 	rtl8139_fill(nic, size);
-	mmio_write16(regs + CPCR, CPCR_TXE | CPCR_RXE | CPCR_MULRW);	// first: it says what the others mean
-	mmio_write32(regs + TNPDS, (uintptr_t)nic->tx_desc);
-	mmio_write32(regs + TNPDS + 4, 0);
-	mmio_write32(regs + RDSAR, (uintptr_t)nic->rx_desc);
-	mmio_write32(regs + RDSAR + 4, 0);
+	mmio_write16(regs + CPCR, CPCR_TXE | CPCR_RXE | CPCR_MULRW); // first: it says what the others mean
+	rtl8139_ring(regs + TNPDS, nic->tx_desc);
+	rtl8139_ring(regs + RDSAR, nic->rx_desc);
 	mmio_write32(regs + MAR0, ~0u);
 	mmio_write32(regs + MAR0 + 4, ~0u);
 	mmio_write8(regs + ETTHR, ETTHR_192);
@@ -241,16 +248,40 @@ static uint32_t rtl8139_link(struct net_dev *net)
 }
 
 static const struct net_ops rtl8139_ops = {
-	.start = rtl8139_start, .stop = rtl8139_stop, .link = rtl8139_link, .promiscuous = rtl8139_promiscuous,
-	.interrupt = rtl8139_interrupt, .stats = rtl8139_stats,
+	.start = rtl8139_start,
+	.stop = rtl8139_stop,
+	.link = rtl8139_link,
+	.promiscuous = rtl8139_promiscuous,
+	.interrupt = rtl8139_interrupt,
+	.stats = rtl8139_stats,
 };
+
+static int rtl8139_register(struct rtl8139 *nic)
+{
+	struct net_dev *net = &nic->net;
+	uint32_t address[2] = { mmio_read32(nic->regs + IDR0), mmio_read32(nic->regs + IDR0 + 4) };
+	memcpy(net->info.mac, address, sizeof(net->info.mac));
+	net->info.queues = 1;
+	net->queue[0] = &nic->queue;
+	net->mtu_max = 1500;
+	net->tx = rtl8139_tx;
+	net->rx = rtl8139_rx;
+	net->ops = &rtl8139_ops;
+	net->dev = &nic->pci->dev;
+	return net_register(net);
+}
 
 // ---- Probe ---------------------------------------------------------------------------------------------------
 
+static void rtl8139_free(struct rtl8139 *nic)
+{
+	pci_disable(nic->pci);
+	mem_free(nic, sizeof(*nic));
+}
+
 static int rtl8139_set_up(struct rtl8139 *nic)
 {
-	struct net_dev *net = &nic->net;
-	nic->regs = pci_map_bar(nic->pci, BAR_MEMORY);
+	nic->regs = pci_map_bar(nic->pci, BAR_REGISTERS);
 	if (!nic->regs)
 		return E_INVAL;
 	int rc = rtl8139_reset(nic);
@@ -258,22 +289,7 @@ static int rtl8139_set_up(struct rtl8139 *nic)
 		log(" no reset");
 		return rc;
 	}
-	uint32_t address[2] = { mmio_read32(nic->regs + IDR0), mmio_read32(nic->regs + IDR0 + 4) };
-	memcpy(net->info.mac, address, sizeof(net->info.mac));
-	net->tx = rtl8139_tx;
-	net->rx = rtl8139_rx;
-	net->ops = &rtl8139_ops;
-	net->dev = &nic->pci->dev;
-	net->mtu_max = 1500;
-	net->info.queues = 1;
-	net->queue[0] = &nic->queue;
-	return net_register(net);
-}
-
-static void rtl8139_free(struct rtl8139 *nic)
-{
-	pci_disable(nic->pci);
-	mem_free(nic, sizeof(*nic));
+	return rtl8139_register(nic);
 }
 
 static int rtl8139_probe(struct device *dev, const struct dev_id *id)
@@ -302,6 +318,9 @@ static void rtl8139_remove(struct device *dev)
 
 static const struct dev_id rtl8139_ids[] = { DEV_ID(0x10EC, 0x8139, 0) };
 static const struct driver rtl8139 = {
-	"rtl8139", DEV_IDS(rtl8139_ids), .probe = rtl8139_probe, .remove = rtl8139_remove
+	"rtl8139",
+	DEV_IDS(rtl8139_ids),
+	.probe = rtl8139_probe,
+	.remove = rtl8139_remove,
 };
 PCI_DRIVER(rtl8139);
