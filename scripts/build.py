@@ -3,17 +3,20 @@
 build.py BUILD --clean: removes what was built, not the configuration.
 
 From the environment: CC; PROGRAM or PAYLOAD, the program that the image is to hold (none: the default one), relative to
-HERE.
+HERE; FORMAT, what is to be made beside the disk image: BUILD/ingot.FORMAT.
 """
+import fcntl
 import os
 import shutil
 import struct
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAYLOAD_ROOM = 0x10000
+FORMATS = ("raw", "qcow2", "vdi", "vmdk", "vhdx", "iso", "pxe")	# raw: the disk image itself; meson.build has the others
 
 
 def fail(text):
@@ -70,27 +73,37 @@ def choose_program(build):
 			path.write_bytes(content)
 
 
-def run(*command):
+def run(*command, **variables):
 	"""Silent, unless it has something to say: not that Ninja had Meson look again."""
 	result = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-		check=False)
+		env={**os.environ, **variables}, check=False)
 	if result.returncode or "warning" in result.stdout:
 		sys.stderr.write(result.stdout[max(0, result.stdout.find("FAILED: ")):])
 	if result.returncode:
 		fail(f"{command[0]} failed")
 
 
+@contextmanager
+def locked(build):
+	"""Ninja and the choice of a program don't bear a second build in the same folder; it waits."""
+	build.mkdir(parents=True, exist_ok=True)
+	with open(build / ".lock", "w", encoding="ascii") as file:
+		fcntl.flock(file, fcntl.LOCK_EX)
+		yield
+
+
 def set_up(build):
-	"""Once, and again when another compiler is asked for."""
-	compiler = build / ".compiler"
-	wanted = os.environ.get("CC", "gcc")
-	if (build / "build.ninja").exists() and compiler.exists() and compiler.read_text() == wanted:
+	"""Once, and again when another compiler is asked for or the sources or the folder have been moved."""
+	made_for = build / ".made_for"
+	compiler = os.environ.get("CC", "gcc")
+	wanted = f"{compiler} {ROOT} {build}"
+	if (build / "build.ninja").exists() and made_for.exists() and made_for.read_text() == wanted:
 		return
-	os.environ.setdefault("CC", wanted)
-	os.environ.setdefault("CXX", "clang++" if "clang" in wanted else "g++")
+	plus = os.environ.get("CXX", "clang++" if "clang" in compiler else "g++")
 	shutil.rmtree(build / "meson-private", ignore_errors=True)	# Meson's --wipe would take the configuration along
-	run("meson", "setup", build, ROOT, f"-Dconfig={build}")
-	compiler.write_text(wanted)
+	run("meson", "setup", build, ROOT, f"-Dconfig={build}", CC=compiler, CXX=plus)
+	run("ninja", "-C", build, "--quiet", "clean")	# objects name the files that they were made of
+	made_for.write_text(wanted)
 
 
 def clean(build):
@@ -99,6 +112,8 @@ def clean(build):
 	for pattern in ("scratch.img", "OVMF_VARS*.fd", "serial.log", "kernel.map"):
 		for path in build.glob(pattern):
 			path.unlink()
+	for folder in ("netboot", "meson-dist"):
+		shutil.rmtree(build / folder, ignore_errors=True)
 
 
 def main(args):
@@ -107,9 +122,13 @@ def main(args):
 	build = Path(args[0])
 	if args[1:]:
 		return clean(build)
-	choose_program(build)
-	set_up(build)
-	run("ninja", "-C", build, "--quiet")
+	image = os.environ.get("FORMAT") or "raw"
+	if image not in FORMATS:
+		fail(f"FORMAT={image}: one of {', '.join(FORMATS)}")
+	with locked(build):
+		choose_program(build)
+		set_up(build)
+		run("ninja", "-C", build, "--quiet", "all", *([] if image == "raw" else [f"ingot.{image}"]))
 
 
 if __name__ == "__main__":

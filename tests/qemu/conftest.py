@@ -80,6 +80,13 @@ class Images:
 			self._stamped(folder / ".session", lambda: make("image", f"O={folder}", f"CONFIG={config}"))
 		return folder
 
+	@contextmanager
+	def held(self, config):
+		"""The same, while nobody else builds in it."""
+		folder = self.folder(config)
+		with locked(BASE / "images" / f"{config}.lock"):
+			yield folder
+
 	def program(self, name, kind="app", config="qemu_q35"):
 		return self.folder(config) / "programs" / f"{name}.{kind}"
 
@@ -92,6 +99,21 @@ class Images:
 			self._stamped(folder / ".session", lambda: self._make_image(base, folder, program, payload))
 		return folder
 
+	def other(self, name, *arguments, config="qemu_q35", program="hello"):
+		"""What this make leaves beside them: a file, or a folder."""
+		base, chosen = self.folder(config), self.program(program, "elf", config)
+		kept = BASE / "images" / f"{config}+{program}+{name}"
+
+		def build():
+			make(*arguments, f"O={base}", f"PROGRAM={chosen}")
+			kept.parent.mkdir(parents=True, exist_ok=True)
+			shutil.rmtree(kept, ignore_errors=True)
+			(shutil.copytree if (base / name).is_dir() else shutil.copy)(base / name, kept)
+
+		with locked(BASE / "images" / f"{config}.lock"):
+			self._stamped(kept.with_name(f"{kept.name}.session"), build)
+		return kept
+
 	def _make_image(self, base, folder, program, payload):
 		choice = [f"PROGRAM={program}"] if program else [f"PAYLOAD={payload}"] if payload else []
 		make("image", f"O={base}", *choice)
@@ -102,15 +124,25 @@ class Images:
 		shutil.copy(base / "BOOTX64.EFI", boot / "BOOTX64.EFI")
 
 
+	def outside(self, *folders, config="qemu_q35"):
+		"""A kernel with drivers from outside the tree: its build folder."""
+		build = BASE / "external" / "+".join([config, *(folder.name for folder in folders)])
+		with locked(build.with_name(f"{build.name}.lock")):
+			self._stamped(build / ".session", lambda: make("image", f"O={build}", f"CONFIG={config}",
+				f"EXTERNAL={':'.join(map(str, folders))}"))
+		return build
+
 	def own(self, name, *defines, flat=False):
-		"""A program of tests/qemu/programs, compiled as the program guide says: the ELF file, or the flat one."""
+		"""A program of tests/qemu/programs, with programs/lib.c, compiled as the program guide says: the ELF file, or
+		the flat one."""
 		elf = BASE / "programs" / ("-".join([name, *defines]) + ".elf")
 		with locked(elf.with_suffix(".lock")):
 			run("gcc", "-O2", "-ffreestanding", "-fpie", "-fcf-protection=none",
 				"-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-nostdlib", "-static", "-no-pie",
 				"-Wall", "-Wextra", "-Werror", "-Wl,--build-id=none,-z,max-page-size=4096,-z,noexecstack",
-				*(f"-D{define}" for define in defines), "-I", ROOT / "api", "-T", ROOT / "api" / "program.ld",
-				ROOT / "api" / "start.S", ROOT / "tests" / "qemu" / "programs" / f"{name}.c", "-o", elf)
+				*(f"-D{define}" for define in defines), "-I", ROOT / "api", "-I", ROOT / "programs",
+				"-T", ROOT / "api" / "program.ld", ROOT / "api" / "start.S", ROOT / "programs" / "lib.c",
+				ROOT / "tests" / "qemu" / "programs" / f"{name}.c", "-o", elf)
 			run("objcopy", "-O", "binary", elf, elf.with_suffix(".app"))
 		return elf.with_suffix(".app") if flat else elf
 
@@ -163,7 +195,7 @@ def boot(request, images, work):
 				options["kernel"] = images.folder(config) / "kernel.elf"
 			if program:
 				options["module"] = program
-		elif not options.get("image") and not options.get("efi"):
+		elif not any(map(options.get, ("image", "efi", "netboot"))):
 			choice = {"payload" if kind == "payload" else "program": program} if program else {}
 			options["image"] = images.image(config, **choice) / "ingot.img"
 		machine = Machine(work / str(len(machines)), **options)
