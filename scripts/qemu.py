@@ -3,8 +3,8 @@
 
 qemu.py run BUILD | qemu.py debug BUILD
 
-From the environment: MACHINE, UEFI=1, CORES, QEMU_ARGS.  MACHINE=microvm boots kernel.elf by PVH, the others boot
-the disk image.
+From the environment: MACHINE, UEFI=1, NETBOOT=1, CORES, DISK, QEMU_ARGS, GDB_ARGS.  MACHINE=microvm boots kernel.elf by
+PVH, the others boot the disk image, or from a network that has BUILD/netboot.
 """
 import os
 import shlex
@@ -13,6 +13,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import netboot
 
 BINARY = "qemu-system-x86_64"
 OVMF = Path("/usr/share/OVMF")
@@ -66,6 +68,12 @@ def net(name="n0", backend="user", device="virtio-net-pci", **properties):
 	return ["-netdev", f"{backend},id={name}", "-device", f"{device},netdev={name}{extra}"]
 
 
+def boot_network(build, uefi):
+	"""The first interface is on a network that offers what netboot.py has left."""
+	file = netboot.UEFI if uefi else netboot.BIOS
+	return net(backend=f"user,tftp={escape(build / 'netboot')},bootfile={file}", bootindex=0)
+
+
 def disk(path, name="d0", device="virtio-blk-pci", **properties):
 	extra = "".join(f",{key}={value}" for key, value in properties.items())
 	return ["-drive", f"if=none,id={name},format=raw,file={escape(path)}", "-device", f"{device},drive={name}{extra}"]
@@ -77,6 +85,21 @@ def scratch_disk(build):
 		with open(path, "wb") as file:
 			file.truncate(SCRATCH_BYTES)
 	return path
+
+
+def programs_disk(build):
+	"""The volume with all programs; the next build makes it anew, so writes to it are not kept."""
+	return ["-drive", f"if=none,id=programs,format=raw,snapshot=on,file={escape(build / 'programs/programs.img')}",
+		"-device", "virtio-blk-pci,drive=programs"]
+
+
+def own_disk():
+	"""The caller's own, if there is one; written to."""
+	name = os.environ.get("DISK")
+	path = Path(os.environ.get("HERE", "."), name or "")
+	if name and not path.is_file():
+		raise QemuError(f"DISK={name}: no such file ({path})")
+	return disk(path, "own") if name else []
 
 
 def display(name):
@@ -93,19 +116,25 @@ def console():
 	return ["-serial", "mon:stdio" if sys.stdin.isatty() and sys.stdout.isatty() else "stdio"]
 
 
+def asked(variable):
+	return os.environ.get(variable, "") not in ("", "0")
+
+
 def command(build):
-	name, uefi = os.environ.get("MACHINE") or "q35", os.environ.get("UEFI", "") not in ("", "0")
+	name, uefi, network = os.environ.get("MACHINE") or "q35", asked("UEFI"), asked("NETBOOT")
 	if name not in ("q35", "pc", "microvm"):
 		raise QemuError(f"MACHINE={name}: q35, pc or microvm")
-	if uefi and name == "microvm":
-		raise QemuError("microvm has no UEFI firmware")
+	if (uefi or network) and name == "microvm":
+		raise QemuError("microvm has no firmware: neither UEFI nor NETBOOT")
 	line = machine(name, cores=os.environ.get("CORES") or min(4, os.cpu_count() or 1))
 	if name == "microvm":
 		kind = (build / "program.kind").read_text().strip()
 		line += boot_pvh(build / "kernel.elf", build / "program.bin", "payload" if kind == "payload" else "")
 	else:
-		line += (firmware(build) if uefi else []) + boot_image(build / "ingot.img")
-	line += net() + disk(scratch_disk(build)) + display(name) + console()
+		line += (firmware(build) if uefi else []) + ([] if network else boot_image(build / "ingot.img"))
+	# netcheck learns from the boot file that nobody answers UDP here.
+	line += boot_network(build, uefi) if network else net(backend="user,bootfile=udp:0")
+	line += disk(scratch_disk(build)) + programs_disk(build) + own_disk() + display(name) + console()
 	return line + shlex.split(os.environ.get("QEMU_ARGS", ""))
 
 
@@ -130,9 +159,12 @@ def debug(build):
 			if socket.exists() or guest.poll() is not None:
 				break
 			signal.sigtimedwait([], 0.1)
+		if guest.poll() is not None:
+			raise QemuError(f"QEMU ended at once, with status {guest.returncode}")
 		try:
-			subprocess.run(["gdb", "-q", "-ex", f"target remote {socket}", "-ex", "hbreak kernel_main",
-				build / "kernel.elf"], check=False)
+			subprocess.run(["gdb", "-q", "-x", Path(__file__).with_name("gdb.py"), "-ex", f"target remote {socket}",
+				"-ex", "hbreak kernel_main", *shlex.split(os.environ.get("GDB_ARGS", "")), build / "kernel.elf"],
+				check=False)
 		finally:
 			guest.terminate()
 	socket.unlink(missing_ok=True)
