@@ -139,16 +139,19 @@ def check_file(path):
 		return
 	lines = text.splitlines()
 	folder = path.parts[0]
-	first = lines[0] if lines else ""
-	script = "." not in path.name and first.startswith("#!")
+	script = "." not in path.name and interpreter(ROOT / path)
 	if path.suffix in CHECKED or script or path.name.startswith("Kconfig"):
 		check_text(path, lines, text)
 	if path.suffix in SOURCE:
 		check_includes(path, folder, lines)
 		check_source(path, folder, lines)
-	if first.startswith("#!") and "sh" in first.split("/")[-1] and shutil.which("shellcheck"):
-		found = subprocess.run(["shellcheck", "-f", "gcc", str(path)], cwd=ROOT, capture_output=True, text=True)
-		problems.extend(line for line in found.stdout.splitlines() if ": note:" not in line)
+
+
+def interpreter(path):
+	"""Of a script: "sh", "python3"; empty for other files."""
+	with open(path, "rb") as file:
+		first = file.readline(80)
+	return first.decode(errors="replace").split("/")[-1].split()[-1] if first.startswith(b"#!") else ""
 
 
 def all_files():
