@@ -4,13 +4,16 @@ A frame: Ethernet, IPv4 and UDP headers (42 bytes), then flow (16 bits), length 
 and a pattern from byte 50 on: the i-th byte of it is (sequence + 31 * flow + i) % 256. The k-th frame of a side has
 60 + 7 * k % (most - 59) bytes: all lengths come.
 """
+import socket
 import struct
 import threading
+import time
 
 FLOWS = 64
 HEAD = 50
 LEAST = 60
 PATTERN = bytes(range(256)) * 66
+WINDOW = 2000	# see programs/frames.c
 SECONDS = 30
 
 
@@ -19,8 +22,8 @@ def length(index, most):
 
 
 class Peer:
-	def __init__(self, socket, mac, *, count, queues=1, most=1514, flows=FLOWS, protocol=17):
-		self.socket, self.mac, self.count, self.queues, self.most, self.flows = socket, mac, count, queues, most, flows
+	def __init__(self, end, mac, *, count, queues=1, most=1514, flows=FLOWS, protocol=17):
+		self.socket, self.mac, self.count, self.queues, self.most, self.flows = end, mac, count, queues, most, flows
 		self.protocol = protocol	# of IP: some devices spread UDP by its addresses alone, but 6 (TCP) by ports
 		self.next = [0] * queues
 		self.wrong = []
@@ -46,6 +49,8 @@ class Peer:
 			heads = [head + struct.pack(">HHHH", 1000 + 77 * flow, 9, 0, 0) for flow in range(self.flows)]
 			for index in range(self.count):
 				flow, seq, size = index % self.flows, index // self.flows, length(index, self.most)
+				while index > min(self.next) + WINDOW and not self.wrong:
+					time.sleep(0.0005)
 				start = (seq + 31 * flow) & 255
 				self.socket.send(heads[flow][:16] + struct.pack(">H", size - 14) + heads[flow][18:]
 					+ struct.pack("<HHI", flow, size, seq) + PATTERN[start:start + size - HEAD])
@@ -71,3 +76,44 @@ class Peer:
 					return
 		except OSError as error:
 			self.wrong.append(f"receiving after {self.next}: {error}")
+
+
+def wire():
+	"""A pair of sockets with a message a frame: ours, QEMU's."""
+	return socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+
+class Flood:
+	"""The far side of programs/flood.c: sends for some seconds, as fast as frames are taken, and from then on that it
+	is over. Frames are the Peer's, all of flow 0."""
+
+	END = 0xFFFF
+
+	def __init__(self, end, mac, seconds, most=1514):
+		self.socket, self.seconds, self.most = end, seconds, most
+		self.head = mac + bytes.fromhex("0201020304050800") + bytes(28)
+		self.sent = 0
+		self.over = threading.Event()
+		self.thread = threading.Thread(target=self._send, daemon=True)
+
+	def start(self):
+		self.thread.start()
+
+	def _send(self):
+		try:
+			end = time.monotonic() + self.seconds
+			while time.monotonic() < end:
+				for _ in range(100):
+					size, start = length(self.sent, self.most), self.sent & 255
+					self.socket.send(self.head + struct.pack("<HHI", 0, size, self.sent)
+						+ PATTERN[start:start + size - HEAD])
+					self.sent += 1
+			while not self.over.wait(0.1):
+				self.socket.send(self.head + struct.pack("<HHI", self.END, LEAST, 0) + bytes(LEAST - HEAD))
+		except OSError:
+			pass	# QEMU is gone
+
+	def finish(self):
+		self.over.set()
+		self.thread.join(SECONDS)
+		assert not self.thread.is_alive()

@@ -85,14 +85,15 @@ class Qmp:
 
 
 class Machine:
-	"""firmware: "bios", "uefi" (both boot `image`, a disk image, or `efi`, a folder with EFI/BOOT/BOOTX64.EFI) or
-	"pvh" (boots `kernel` with `module` and `append`).
+	"""firmware: "bios", "uefi" (both boot `image`, a disk image, or `efi`, a folder with EFI/BOOT/BOOTX64.EFI, or the
+	file `netboot` from a network) or "pvh" (boots `kernel` with `module` and `append`).
 
 	disks: dictionaries with `file` and, optionally, `device` (virtio-blk-pci), `format`, `options` (for the device);
 	nets: dictionaries with, optionally, `device` (virtio-net-pci), `options`, `netdev` ("user").
 	"""
 
-	def __init__(self, work, *, firmware="bios", machine="q35", image=None, efi=None, kernel=None, module=None,
+	def __init__(self, work, *, firmware="bios", machine="q35", image=None, image_format="raw", efi=None, netboot=None,
+			kernel=None, module=None,
 			append="", cores=1, smp=None, memory="256M", cpu="max", display=False, disks=(), nets=(), args=(),
 			watch=True, boot_device="ide-hd", accel="tcg", pass_fds=()):
 		self.work = Path(work)
@@ -113,7 +114,8 @@ class Machine:
 			"-qmp", f"unix:{self.work}/qmp,server=on,wait=off", "-gdb", f"unix:{self.work}/gdb,server=on,wait=off"]
 		if display:
 			self.command += ["-vga", "std"] if display is True else ["-vga", display]
-		self._boot_from(firmware, image, efi, kernel, module, append)
+		self.image_format = image_format
+		self._boot_from(firmware, image, efi, netboot, kernel, module, append)
 		self.command += [str(argument) for argument in args]	# first: devices may sit on these
 		for number, disk in enumerate(disks):
 			self._disk(number, disk)
@@ -121,7 +123,7 @@ class Machine:
 			self._net(number, net)
 		self._start(watch)
 
-	def _boot_from(self, firmware, image, efi, kernel, module, append):
+	def _boot_from(self, firmware, image, efi, netboot, kernel, module, append):
 		if firmware == "pvh":
 			self.command += ["-kernel", str(kernel)]
 			if module:
@@ -134,8 +136,12 @@ class Machine:
 			shutil.copy(variables, self.work / "vars.fd")
 			self.command += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={code}",
 				"-drive", f"if=pflash,unit=1,format=raw,file={self.work}/vars.fd"]
+		if netboot:
+			self.command += ["-netdev", f"user,id=boot,tftp={netboot.parent},bootfile={netboot.name}",
+				"-device", "virtio-net-pci,netdev=boot,bootindex=0"]
+			return
 		source = f"file={image}" if image else f"file=fat:{efi}"
-		self.command += ["-drive", f"if=none,id=boot,format=raw,snapshot=on,{source}",
+		self.command += ["-drive", f"if=none,id=boot,format={self.image_format},snapshot=on,{source}",
 			"-device", f"{self.boot_device},drive=boot,bootindex=0"]
 
 	def _disk(self, number, disk):
@@ -253,7 +259,7 @@ class Machine:
 		return taken
 
 	def _tail(self):
-		return f"\n---- serial, last 60 lines:\n" + "\n".join(self.output.splitlines()[-60:]) + "\n----"
+		return "\n---- serial, last 60 lines:\n" + "\n".join(self.output.splitlines()[-60:]) + "\n----"
 
 	def expect(self, pattern, timeout=DEADLINE):
 		"""Waits for the regular expression behind what was found before: the match."""

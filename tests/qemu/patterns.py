@@ -45,6 +45,23 @@ def verify_disk(path, generation=FINAL):
                     raise AssertionError("%s: unit %d is wrong: %s" % (path, unit, found[:24].hex()))
 
 
+def verify_extents(path, written, seeds):
+    """Checks an image that programs/extents.c has left: every unit is blank, or as its own words say; how many those
+    are and the sum of their seeds are as the program says, so that it is the last write to each that is there."""
+    count = total = 0
+    blank = bytes(UNIT)
+    with open(path, "rb") as image:
+        for unit, data in enumerate(iter(lambda: image.read(UNIT), b"")):
+            if data == blank:
+                continue
+            generation = int.from_bytes(data[16:24], "little")
+            if data != unit_bytes(unit, generation):
+                raise AssertionError("%s: unit %d is wrong: %s" % (path, unit, data[:24].hex()))
+            count += 1
+            total += _seed(unit, generation)
+    assert (count, total & MASK) == (written, seeds), "%s: writes are lost, or older than they should be" % path
+
+
 def write_disk(path, size, generation=FINAL):
     """Makes an image as diskcheck leaves it: for read-only drives."""
     with open(path, "wb") as image:

@@ -5,6 +5,8 @@ from patterns import verify_disk, write_disk
 
 MICROVM = "microvm,pcie=on"
 MMIO = ("-global", "virtio-mmio.force-legacy=false")
+# QEMU's IDE core says so of an AHCI controller whose line is not connected, at every command without a tag.
+IDE_LINE = ["^ahci: IRQ#"]
 
 
 def passed(machine, name, timeout=240):
@@ -58,16 +60,6 @@ def test_legacy_only_is_named(boot):
 	assert "1af4:1000" in machine.output.replace("1AF4", "1af4")
 
 
-def test_unplugged_link(boot, images):
-	machine = boot(program=images.own("link"), firmware="pvh", nets=[{}])
-	machine.expect("link: up")
-	for up in (False, True, False):
-		machine.link(0, up)
-		machine.expect("link: up" if up else "link: down")
-	machine.expect("link: done")
-	machine.finish()
-
-
 # ---- Drives ----
 
 @pytest.mark.parametrize("firmware, machine, config", [
@@ -114,26 +106,6 @@ def test_two_nets_three_disks(boot, disk, echo):
 	assert "drives=3" in passed(machine, "diskcheck")
 	for image in images:
 		verify_disk(image)
-
-
-def test_disk_errors(boot, disk, images, work):
-	"""Errors of one drive (blkdebug: beyond its first 4 KiB) reach the caller as errors; the other drives work on."""
-	rules = work / "errors"
-	rules.write_text("".join(f'[inject-error]\nevent = "{event}"\nerrno = "5"\nsector = "{sector}"\n'
-		for event in ("read_aio", "write_aio") for sector in range(8, 16)))
-	files = [disk(8) for _ in range(3)]
-	machine = boot(program=images.own("drives"), firmware="pvh", disks=[
-		{"file": files[0]}, {"file": f"blkdebug:{rules}:{files[1]}", "drive": "werror=report,rerror=report"},
-		{"file": files[2]}])
-	output = machine.finish()
-	for drive in (0, 1, 2):
-		far, done = ("-05", "+00") if drive == 1 else ("+00", "+01")
-		for op in ("read", "write"):
-			assert f"{op} near {drive}: +00" in output, output
-			assert f"{op} far {drive}: {far}" in output, output
-		assert f"classic read near {drive}: +01" in output, output
-		assert f"classic read far {drive}: {done}" in output, output
-		assert f"classic write far {drive}: {done}" in output, output
 
 
 # ---- The bus ----

@@ -39,9 +39,14 @@ def test_smp_without_native_interface_on_64_cores(boot):
 
 @pytest.mark.parametrize("firmware", ["bios", "uefi", "pvh"])
 @pytest.mark.parametrize("kind", ["app", "elf"])
-def test_calls(boot, firmware, kind):
+def test_calls(boot, disk, firmware, kind):
 	"""The register interface keeps registers, the native one its promises."""
-	passed(boot(program="callcheck", kind=kind, firmware=firmware, cores=2), "callcheck")
+	image = disk(2, fill=0x5C)
+	machine = boot(program="callcheck", kind=kind, firmware=firmware, cores=2, nets=[{}], disks=[{"file": image}])
+	machine.send("keys")
+	count = re.search(r"(\d+) timer callbacks, (\d+) frames, (\d+) characters", passed(machine, "callcheck"))
+	assert all(int(number) for number in count.groups()), count[0]
+	assert image.read_bytes() == b"\x5C" * (2 << 20)
 
 
 @pytest.mark.parametrize("program, kind", [
