@@ -85,12 +85,20 @@ void apic_enable(void)
 	reg_write(REG_LVT_TIMER, VECTOR_TIMER);
 }
 
-// Counts down from the top between the two calls, which are `ns` apart: too short to reach the end.
-void apic_timer_calibrate(bool start, uint32_t ns)
+void apic_timer_start(void)
 {
-	if (!start)
-		timer_scale = ((uint64_t)~reg_read(REG_TIMER_CURRENT) << 32) / ns;
-	reg_write(REG_TIMER_INITIAL, start ? ~0u : 0);
+	reg_write(REG_TIMER_INITIAL, ~0u);
+}
+
+uint32_t apic_timer_left(void)
+{
+	return reg_read(REG_TIMER_CURRENT);
+}
+
+void apic_timer_calibrate(uint32_t ticks, uint64_t ns)
+{
+	timer_scale = ((uint64_t)ticks << 32) / ns;
+	reg_write(REG_TIMER_INITIAL, 0);
 }
 
 // 1 to 2^32 - 1 ticks.  A longer wait is armed again when it ends.

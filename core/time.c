@@ -5,6 +5,7 @@
 #include <pio.h>
 
 #define WINDOW_NS 100000u
+#define SAMPLES 3
 
 static uint32_t khz;
 static uint64_t scale = 1ul << 32; // ns = ticks * scale >> 32
@@ -100,38 +101,62 @@ static uint64_t reference_start(uint32_t *mask)
 	return 1193182;
 }
 
+// What a counter says, and when.  A hypervisor may run somebody else between two instructions: of some attempts the
+// shortest is right.
+static uint64_t sample(uint32_t (*read)(void), uint32_t *value)
+{
+	uint64_t at = 0, least = -1;
+	for (uint32_t tries = SAMPLES; tries--;) {
+		uint64_t before = cpu_tsc();
+		uint32_t now = read();
+		uint64_t took = cpu_tsc() - before;
+		if (took < least) {
+			least = took;
+			at = before + took / 2;
+			*value = now;
+		}
+	}
+	return at;
+}
+
 // The window ends when the reference says so, or after ten million ticks; the reference is read seldom, since each
 // read is an exit on a hypervisor.
-static uint32_t measured_khz(uint32_t *window_ns)
+static uint32_t measured_khz(void)
 {
-	uint32_t mask;
-	uint64_t hz = reference_start(&mask), now;
-	uint32_t start = reference_read();
-	uint64_t first = cpu_tsc();
+	uint32_t mask, from, to;
+	uint64_t hz = reference_start(&mask), first = sample(reference_read, &from), ns, now;
 	do {
 		for (now = cpu_tsc(); cpu_tsc() - now < 4000;)
 			cpu_pause();
-		*window_ns = ((reference_read() - start) & mask) * 1000000000ul / hz;
-		now = cpu_tsc();
-	} while (*window_ns < WINDOW_NS && now - first < 10000000);
-	return *window_ns ? (now - first) * 1000000 / *window_ns : 0;
+		now = sample(reference_read, &to);
+		ns = ((to - from) & mask) * 1000000000ul / hz;
+	} while (ns < WINDOW_NS && now - first < 10000000);
+	return ns ? (now - first) * 1000000 / ns : 0;
 }
 
+static void set_khz(uint32_t value)
+{
+	khz = value;
+	scale = (1000000ul << 32) / khz;
+}
+
+// The local APIC's timer counts meanwhile, for as long as the window.
 void time_init(void)
 {
-	uint32_t window_ns = WINDOW_NS;
-	khz = known_khz();
-	apic_timer_calibrate(true, 0);
-	if (khz)
-		time_delay_us(WINDOW_NS / 1000); // by what has been assumed until now
-	else
-		khz = measured_khz(&window_ns);
-	if (!khz) {
-		log("time: no timer answers, 1 GHz assumed\n");
-		khz = 1000000;
+	uint32_t known = known_khz(), from, to;
+	apic_timer_start();
+	uint64_t first = sample(apic_timer_left, &from), last;
+	if (known) {
+		set_khz(known);
+		time_delay_us(WINDOW_NS / 1000);
+	} else {
+		known = measured_khz();
+		if (!known)
+			log("time: no timer answers, 1 GHz assumed\n");
+		set_khz(known ? known : 1000000);
 	}
-	apic_timer_calibrate(false, window_ns);
-	scale = (1000000ul << 32) / khz;
+	last = sample(apic_timer_left, &to);
+	apic_timer_calibrate(from - to, (last - first) * scale >> 32);
 	log("time: %u MHz\n", khz / 1000);
 }
 

@@ -260,10 +260,10 @@ static void timer(void **state)
 	(void)state;
 	start(HAS_X2APIC, FIRMWARE_BASE);
 	apic_enable();
-	apic_timer_calibrate(true, 0);
+	apic_timer_start();
 	assert_int_equal(x2apic[REG_TIMER_INITIAL], ~0u);
 	x2apic[REG_TIMER_CURRENT] = ~0u - 100000; // 100 MHz
-	apic_timer_calibrate(false, 1000000);
+	apic_timer_calibrate(~0u - apic_timer_left(), 1000000);
 	assert_int_equal(x2apic[REG_TIMER_INITIAL], 0);
 	apic_timer_arm(1000000);
 	assert_in_range(x2apic[REG_TIMER_INITIAL], 99999, 100001);
