@@ -224,13 +224,18 @@ b_net_tx:			// RSI = frame, RCX = length, RDX = interface
 	pushf
 	cli
 	call *(%rdi)
-	popf
 	test %eax, %eax
+	jz 1f
+2:	popf
 	pop %rdi
 	pop %rax
-	jz 1f
 	ret
-1:	push %rax
+1:	call *24(%rdi)		// what is sent comes back; then another attempt
+	call *(%rdi)
+	test %eax, %eax
+	jnz 2b
+	popf
+	pop %rdi
 	push %rcx
 	push %rdi
 	save_common

@@ -16,7 +16,7 @@ static KEEPS_REGISTERS uint64_t nothing(void)
 #define NOTHING (void *)nothing
 #define NET(function) (CONFIG_ON(NET) ? (void *)(function) : NOTHING)
 #define STORAGE(function) (CONFIG_ON(STORAGE) ? (void *)(function) : NOTHING)
-struct classic_net *classic_net[256], classic_none = { NOTHING, NOTHING, 0 };
+struct classic_net *classic_net[256], classic_none = { NOTHING, NOTHING, 0, NOTHING };
 struct classic_calls classic = {
 	.net_tx = NET(net_classic_tx),
 	.net_rx = NET(net_classic_rx),

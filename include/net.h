@@ -79,12 +79,11 @@ static ALWAYS_INLINE void net_run_put(const struct net_run *run, uint32_t count)
 // While b_net_tx alone has sent, its frames in the ring are linked as they were in `copies`, the newest of them to what
 // is there now.  So those of the runs `from` to `last` go back at once.
 static ALWAYS_INLINE void net_copies_put(struct ingot_pool *copies, const struct net_run *from,
-	const struct net_run *last, const struct net_run *newest, uint32_t count)
+	const struct net_run *last, const struct net_run *newest)
 {
 	newest->last->next = from->first;
 	last->last->next = copies->free;
 	copies->free = from->first;
-	copies->available += count;
 }
 
 // A queue pair belongs to one core.  The driver's own part lies around it.  The counts are the driver's to keep; bytes
@@ -95,7 +94,7 @@ struct net_queue {
 	struct ingot_pool pool;     // rx refill and tx frames come from here
 	struct ingot_frame *held;   // of queue 0: b_net_rx's, what it has returned or a spare one
 	struct lock lock;           // b_net_tx
-	struct ingot_pool copies;   // frames for it: touched under the lock only; tx leaves room for all of them
+	struct ingot_pool copies;   // frames for it, not counted: under the lock only; tx leaves room for all of them
 	bool mixed;                 // tx has sent since its ring was empty: not all in it are of `copies`
 	struct ingot_net_stats stats;
 };

@@ -32,6 +32,7 @@ struct classic_net {
 		uint64_t len) KEEPS_REGISTERS;                            // 0: not sent
 	uint64_t (*receive)(struct classic_net *net) KEEPS_REGISTERS; // the frame's address; 0: none is there; 1: not done
 	uint64_t length;                                              // of that frame
+	uint64_t (*refill)(struct classic_net *net) KEEPS_REGISTERS;  // what is sent comes back, so that `send` may do it
 };
 extern struct classic_net classic_none; // of an interface that there isn't
 extern struct classic_net *classic_net[256];

@@ -11,27 +11,33 @@
 // Out of the way: what calls them keeps its values in registers.
 #define ASIDE __attribute__((noinline)) KEEPS_REGISTERS
 
+// Takes back runs that are sent, while they are b_net_tx's alone.
+static HOT ASIDE void intel_reclaim_copies(struct net_queue *queue)
+{
+	struct intel_pair *pair = intel_pair(queue);
+	uint32_t from = pair->tx_clean, next = pair->tx_next, at = next, newest = (next - RING_ENTRY) & RING_MASK;
+	if (from == next)
+		return;
+	if (unlikely(!(intel_at(pair, newest)->tx_desc->info & DESC_DD)))
+		for (at = from; at != next && intel_at(pair, at & RING_MASK)->tx_desc->info & DESC_DD;)
+			at += RING_ENTRY;
+	if (at == from)
+		return;
+	net_copies_put(&queue->copies, intel_at(pair, from & RING_MASK)->tx_run,
+		intel_at(pair, (at - RING_ENTRY) & RING_MASK)->tx_run, intel_at(pair, newest)->tx_run);
+	pair->tx_clean = at;
+}
+
 // Takes back runs that are sent.  Only the last descriptor of a run asks the device for a report.
 static ASIDE void intel_reclaim(struct net_queue *queue)
 {
 	struct intel_pair *pair = intel_pair(queue);
-	uint32_t from = pair->tx_clean, next = pair->tx_next;
-	if (from == next)
-		return;
+	uint32_t next = pair->tx_next;
 	if (!queue->mixed) {
-		uint32_t newest = (next - RING_ENTRY) & RING_MASK, at = next;
-		if (!(intel_at(pair, newest)->tx_desc->info & DESC_DD))
-			for (at = from; at != next && intel_at(pair, at & RING_MASK)->tx_desc->info & DESC_DD;)
-				at += RING_ENTRY;
-		if (at == from)
-			return;
-		net_copies_put(&queue->copies, intel_at(pair, from & RING_MASK)->tx_run,
-			intel_at(pair, (at - RING_ENTRY) & RING_MASK)->tx_run, intel_at(pair, newest)->tx_run,
-			(at - from) / RING_ENTRY);
-		pair->tx_clean = at;
+		intel_reclaim_copies(queue);
 		return;
 	}
-	for (uint32_t at = from; at != next;) {
+	for (uint32_t at = pair->tx_clean; at != next;) {
 		const struct net_run *run = intel_at(pair, at & RING_MASK)->tx_run;
 		uint32_t end = *net_run_end(run->last);
 		if (!(intel_at(pair, (end - RING_ENTRY) & RING_MASK)->tx_desc->info & DESC_DD))
@@ -221,7 +227,6 @@ static HOT KEEPS_REGISTERS uint64_t intel_send(struct classic_net *classic, cons
 		return 0;
 	}
 	queue->copies.free = frame->next;
-	queue->copies.available--;
 	net_copy(frame, data, len);
 	if (unlikely(len < TX_LEAST)) {
 		frame->length = len;
@@ -240,6 +245,16 @@ static HOT KEEPS_REGISTERS uint64_t intel_send(struct classic_net *classic, cons
 	mmio_write32(pair->tx_tail, (at & RING_MASK) / RING_ENTRY);
 	lock_drop(&queue->lock);
 	return (uintptr_t)classic;
+}
+
+static HOT KEEPS_REGISTERS uint64_t intel_refill(struct classic_net *classic)
+{
+	struct net_queue *queue = container_of(classic, struct net_queue, classic);
+	lock_take(&queue->lock);
+	if (likely(!queue->mixed))
+		intel_reclaim_copies(queue);
+	lock_drop(&queue->lock);
+	return 0;
 }
 
 // b_net_rx of a good frame.  It stays its descriptor's own, which the device gets back behind the next one.
@@ -274,7 +289,7 @@ int intel_alloc(struct net_dev *net, uint32_t count)
 			return E_NOMEM;
 		pair->tx_scale = 1;
 		pair->tx_command = TX_EOP | TX_IFCS;
-		pair->queue.classic = (struct classic_net){ intel_send, intel_receive, 0 };
+		pair->queue.classic = (struct classic_net){ intel_send, intel_receive, 0, intel_refill };
 		net->queue[i] = &pair->queue;
 	}
 	net->info.queues = count;

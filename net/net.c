@@ -139,6 +139,15 @@ static KEEPS_REGISTERS uint64_t net_send(struct classic_net *classic, const void
 	return sent;
 }
 
+static KEEPS_REGISTERS uint64_t net_refill(struct classic_net *classic)
+{
+	struct net_queue *q = container_of(classic, struct net_queue, classic);
+	lock_take(&q->lock);
+	q->net->tx(q, NULL, 0);
+	lock_drop(&q->lock);
+	return 0;
+}
+
 static KEEPS_REGISTERS uint64_t net_receive(struct classic_net *classic)
 {
 	(void)classic;
@@ -289,7 +298,7 @@ int net_register(struct net_dev *net)
 		return E_NOMEM;
 	q->net = net;
 	if (CONFIG_ON(NET_CLASSIC) && !q->classic.send)
-		q->classic = (struct classic_net){ net_send, net_receive, 0 };
+		q->classic = (struct classic_net){ net_send, net_receive, 0, net_refill };
 	net_carve(&q->copies, (char *)net->memory + POOL_BYTES, COPY_BYTES, NET_FRAME_BYTES);
 	int rc = net_start(net, 0, NULL, 0, 0);
 	if (rc == E_OK) {

@@ -74,6 +74,25 @@ static inline struct vnet_pair *to_pair(struct net_queue *queue)
 
 // ---- Data path -----------------------------------------------------------------------------------------------
 
+// Takes back what is sent, while it is b_net_tx's alone.  With all buffers finished there is no question which; else in
+// their turn, and the device must have finished them in the order in which it got them.
+static HOT KEEPS_REGISTERS __attribute__((noinline)) void vnet_reclaim_copies(struct vnet_pair *pair)
+{
+	struct virtq *vq = &pair->tx;
+	uint32_t at = vq->used_index, next = vq->avail_index, pending = virtq_pending(vq), mask = vq->mask;
+	const uint32_t from = at;
+	if (likely(pending == next - at))
+		at = next;
+	else
+		while (at != next && at - from < pending && (uint32_t)virtq_used(vq->used, at & mask) == (at & mask))
+			at++;
+	if (at == from)
+		return;
+	net_copies_put(&pair->queue.copies, &pair->run[from & mask], &pair->run[(at - 1) & mask],
+		&pair->run[(next - 1) & mask]);
+	vq->used_index = at;
+}
+
 // Takes back runs that are sent, in their turn.  With all buffers finished there is no question which; else the device
 // must have finished those of a run in the order in which it got them, or the run waits.
 static HOT void vnet_reclaim(struct vnet_pair *pair)
@@ -85,15 +104,8 @@ static HOT void vnet_reclaim(struct vnet_pair *pair)
 	if (pending > busy) // nonsense
 		return;
 	if (!pair->queue.mixed) {
-		if (all)
-			at += pending;
-		else
-			while (at - from < pending && (uint32_t)virtq_used(vq->used, at & mask) == (at & mask))
-				at++;
-		if (at != from)
-			net_copies_put(&pair->queue.copies, &pair->run[from & mask], &pair->run[(at - 1) & mask],
-				&pair->run[(vq->avail_index - 1) & mask], at - from);
-		goto done;
+		vnet_reclaim_copies(pair);
+		return;
 	}
 	while (at - from < pending) {
 		const struct net_run *run = &pair->run[at & mask];
@@ -287,7 +299,6 @@ static HOT KEEPS_REGISTERS uint64_t vnet_send(struct classic_net *classic, const
 		return 0;
 	}
 	queue->copies.free = frame->next;
-	queue->copies.available--;
 	net_copy(frame, data, len);
 	uint32_t at = vq->avail_index, slot = at & vq->mask;
 	struct net_run *run = &pair->run[slot];
@@ -302,6 +313,16 @@ static HOT KEEPS_REGISTERS uint64_t vnet_send(struct classic_net *classic, const
 		virtq_ring(vq);
 	lock_drop(&queue->lock);
 	return (uintptr_t)classic;
+}
+
+static HOT KEEPS_REGISTERS uint64_t vnet_refill(struct classic_net *classic)
+{
+	struct net_queue *queue = container_of(classic, struct net_queue, classic);
+	lock_take(&queue->lock);
+	if (likely(!queue->mixed))
+		vnet_reclaim_copies(to_pair(queue));
+	lock_drop(&queue->lock);
+	return 0;
 }
 
 // b_net_rx of a good frame in its turn.  It stays the descriptor's own, which the device gets back behind the next one.
@@ -500,7 +521,7 @@ static int vnet_probe(struct device *dev, const struct dev_id *row)
 		rc = E_NOMEM;
 		if (pair) {
 			net->queue[i] = &pair->queue;
-			pair->queue.classic = (struct classic_net){ .send = vnet_send };
+			pair->queue.classic = (struct classic_net){ .send = vnet_send, .refill = vnet_refill };
 			rc = vnet_set_up(nic, i, RING);
 		}
 	}
