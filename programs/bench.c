@@ -1,9 +1,11 @@
 // What calls cost, in ticks of the time-stamp counter: under QEMU's -icount shift=0 a tick is an instruction, so that
 // the figures are exact and the same on every machine.  Each is the least of many runs, without the cost of reading the
-// counter.  Writes to port 0x80 tell scripts/bench.py, which counts accesses of devices, when to look.  The arguments
+// counter; of the register interface from the call to the return, with what a program in assembly spends.  Writes to
+// port 0x80 tell scripts/bench.py, which counts accesses of devices, when to look.  The arguments
 // choose among calls, net and blk; without any it is all of them.  Drives are only read.
 #include "lib.h"
 #include "packet.h"
+#include "registers.h"
 #include <baremetal.h>
 #include <stdbool.h>
 
@@ -53,6 +55,7 @@ static void pause(void)
 }
 
 static uint64_t base, gap; // what measuring costs: a run that calls nothing, and a rest in it
+static bool measuring;     // none of that
 
 static __attribute__((noinline)) void rest(uint64_t us)
 {
@@ -88,59 +91,74 @@ static uint64_t least(void (*before)(void), void (*fn)(void), void (*after)(void
 		resume();
 		fn();
 		pause();
-		mark(dud ? DUD : GOOD);
+		mark(dud || !measuring ? DUD : GOOD);
 		if (!dud && took < best)
 			best = took;
 		if (after)
 			after();
 	}
-	mark(ROW);
 	return best;
 }
 
 static uint32_t frame_bytes; // length of the frames that the rows are about
 static uint8_t *data;        // free memory
 
-static void report(const char *what, uint32_t each, void (*before)(void), void (*fn)(void), void (*after)(void))
+static void report_above(uint64_t cost, const char *what, uint32_t each, void (*before)(void), void (*fn)(void),
+	void (*after)(void))
 {
 	uint64_t best = least(before, fn, after);
+	mark(ROW);
 	if (best == UINT64_MAX) {
 		print("bench: %s: never done\n", what);
 		return;
 	}
-	uint64_t tenths = (best - base) * 10 / each;
+	uint64_t tenths = (best - cost) * 10 / each;
 	print("bench: %s%s: %lu.%lu in %u\n", what, frame_bytes == LARGE ? ", 1514 bytes" : "", tenths / 10, tenths % 10,
 		each);
+}
+
+static void report(const char *what, uint32_t each, void (*before)(void), void (*fn)(void), void (*after)(void))
+{
+	report_above(base, what, each, before, fn, after);
+}
+
+// ---- The register interface: fn makes calls of what is in `given` -----------------------------------------------
+
+#define USER_COST 2 // b_user: the call, the return
+
+static uint32_t slot;
+static struct registers given, got;
+
+static void prepare(uint32_t of, uint64_t rax, uint64_t rcx, uint64_t rdx, uint64_t rsi)
+{
+	slot = of;
+	given.general[RAX] = rax;
+	given.general[RCX] = rcx;
+	given.general[RDX] = rdx;
+	given.general[RSI] = rsi;
+	given.mxcsr = 0x1F80;
+}
+
+static void call(void)
+{
+	registers_call((void *const *)(uintptr_t)slot, &given, &got, 0);
+}
+
+// What measuring costs is what calls of b_user leave.
+static void report_calls(const char *what, uint32_t each, void (*before)(void), void (*fn)(void), void (*after)(void))
+{
+	uint32_t of = slot;
+	slot = USER;
+	measuring = false;
+	uint64_t cost = least(NULL, fn, NULL) - USER_COST * each;
+	measuring = true;
+	slot = of;
+	report_above(cost, what, each, before, fn, after);
 }
 
 // ---- Calls ------------------------------------------------------------------------------------------------------
 
 static uint16_t lock;
-
-static void system_unused(void)
-{
-	b_system(0x6F, 0, 0);
-}
-
-static void system_cores(void)
-{
-	b_system(B_SMP_NUMCORES, 0, 0);
-}
-
-static void system_id(void)
-{
-	b_system(B_SMP_ID, 0, 0);
-}
-
-static void system_busy(void)
-{
-	b_system(B_SMP_BUSY, 0, 0);
-}
-
-static void system_time(void)
-{
-	b_system(B_TIMECOUNTER, 0, 0);
-}
 
 static void system_lock(void)
 {
@@ -158,23 +176,14 @@ __attribute__((aligned(16))) static void work(void)
 
 static void system_set(void)
 {
-	dud = b_smp_set(work, ingot->core_apic_id(1));
+	call();
+	dud = got.flags & 1; // refused
 }
 
 static void others_idle(void)
 {
 	while (b_system(B_SMP_BUSY, 0, 0))
 		ingot_relax();
-}
-
-static void input(void)
-{
-	b_input();
-}
-
-static void output(void)
-{
-	b_output("................................", 32);
 }
 
 static void native_cores(void)
@@ -189,17 +198,28 @@ static void native_time(void)
 
 static void all_calls(void)
 {
-	report("b_system, unused number", 1, NULL, system_unused, NULL);
-	report("b_system SMP_NUMCORES", 1, NULL, system_cores, NULL);
-	report("b_system SMP_ID", 1, NULL, system_id, NULL);
-	report("b_system SMP_BUSY", 1, NULL, system_busy, NULL);
-	report("b_system TIMECOUNTER", 1, NULL, system_time, NULL);
-	report("b_system SMP_LOCK", 1, NULL, system_lock, system_unlock);
-	report("b_system SMP_UNLOCK", 1, system_lock, system_unlock, NULL);
-	if (ingot->core_count() > 1)
-		report("b_system SMP_SET", 1, others_idle, system_set, others_idle);
-	report("b_input, no key", 1, NULL, input, NULL);
-	report("b_output, a character of 32", 32, NULL, output, NULL);
+	static const struct {
+		const char *name;
+		uint32_t number;
+	} plain[] = { { "b_system, unused number", 0x6F }, { "b_system SMP_NUMCORES", B_SMP_NUMCORES },
+		{ "b_system SMP_ID", B_SMP_ID }, { "b_system SMP_BUSY", B_SMP_BUSY },
+		{ "b_system TIMECOUNTER", B_TIMECOUNTER } };
+	for (uint32_t i = 0; i < sizeof(plain) / sizeof(*plain); i++) {
+		prepare(SYSTEM, 0, plain[i].number, 0, 0);
+		report_calls(plain[i].name, 1, NULL, call, NULL);
+	}
+	prepare(SYSTEM, (uintptr_t)&lock, B_SMP_LOCK, 0, 0);
+	report_calls("b_system SMP_LOCK", 1, NULL, call, system_unlock);
+	prepare(SYSTEM, (uintptr_t)&lock, B_SMP_UNLOCK, 0, 0);
+	report_calls("b_system SMP_UNLOCK", 1, system_lock, call, NULL);
+	if (ingot->core_count() > 1) {
+		prepare(SYSTEM, (uintptr_t)work, B_SMP_SET, ingot->core_apic_id(1), 0);
+		report_calls("b_system SMP_SET", 1, others_idle, system_set, others_idle);
+	}
+	prepare(INPUT, 0, 0, 0, 0);
+	report_calls("b_input, no key", 1, NULL, call, NULL);
+	prepare(OUTPUT, 0, 32, 0, (uintptr_t) "................................");
+	report_calls("b_output of 32 characters", 1, NULL, call, NULL);
 	print("\n");
 	report("core_count", 1, NULL, native_cores, NULL);
 	report("time_ns", 1, NULL, native_time, NULL);
@@ -352,43 +372,32 @@ static void receive_burst(void)
 	dud = have < BURST;
 }
 
-static void classic_tx(void)
-{
-	b_net_tx(frame, frame_bytes, 0);
-}
-
 // More than b_net_tx has buffers for, so that taking them back is in it; each is sent before the next.
 static void classic_tx_mean(void)
 {
 	for (uint32_t i = 0; i < MEAN_SENT; i++) {
-		b_net_tx(frame, frame_bytes, 0);
+		call();
 		rest(SENT_US);
 	}
 }
 
-static void classic_rx(void)
-{
-	void *at;
-	b_net_rx(&at, 0);
-}
-
 static void classic_rx_1(void)
 {
-	void *at;
-	dud = !b_net_rx(&at, 0);
+	call();
+	dud |= !got.general[RCX];
 }
 
 static void classic_rx_mean(void)
 {
-	void *at;
 	for (uint32_t i = 0; i < MEAN; i++)
-		dud |= !b_net_rx(&at, 0);
+		classic_rx_1();
 }
 
 static void classic_sending(void)
 {
-	report("b_net_tx", 1, NULL, classic_tx, settle_empty);
-	report("b_net_tx, mean of 64", MEAN_SENT, NULL, classic_tx_mean, settle_empty);
+	prepare(NET_TX, 0, frame_bytes, 0, (uintptr_t)frame);
+	report_calls("b_net_tx", 1, NULL, call, settle_empty);
+	report_calls("b_net_tx, mean of 64", MEAN_SENT, NULL, classic_tx_mean, settle_empty);
 }
 
 static void bursts(void)
@@ -399,8 +408,9 @@ static void bursts(void)
 
 static void classic_receiving(void)
 {
-	report("b_net_rx, a frame", 1, received, classic_rx_1, received_done);
-	report("b_net_rx, a frame, mean of 16", MEAN, received, classic_rx_mean, received_done);
+	prepare(NET_RX, 0, 1, 0, 0);
+	report_calls("b_net_rx, a frame", 1, received, classic_rx_1, received_done);
+	report_calls("b_net_rx, a frame, mean of 16", MEAN, received, classic_rx_mean, received_done);
 }
 
 static void all_net(void)
@@ -424,7 +434,7 @@ static void all_net(void)
 	ingot->net_close(0);
 	choose_frame(SMALL);
 	classic_receiving();
-	report("b_net_rx, empty", 1, NULL, classic_rx, NULL);
+	report_calls("b_net_rx, empty", 1, NULL, call, NULL);
 	choose_frame(LARGE);
 	classic_receiving();
 }
@@ -528,6 +538,7 @@ int main(int argc, char **argv)
 	}
 	base = least(NULL, nothing, NULL);
 	gap = (least(NULL, rest_only, NULL) - base) / MEAN_SENT;
+	measuring = true;
 	if (chosen(argc, argv, "calls"))
 		all_calls();
 	if (ingot->net_count() && chosen(argc, argv, "net"))

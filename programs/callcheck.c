@@ -8,17 +8,6 @@
 #include <baremetal.h>
 #include <cpuid.h>
 
-enum {
-	INPUT = 0x100010,
-	OUTPUT = 0x100018,
-	NET_TX = 0x100020,
-	NET_RX = 0x100028,
-	NVS_READ = 0x100030,
-	NVS_WRITE = 0x100038,
-	SYSTEM = 0x100040,
-	USER = 0x100048
-};
-
 #define BIT(reg) (1u << (reg))
 #define CARRY 1u
 #define ZERO 0x40u

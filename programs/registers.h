@@ -2,6 +2,18 @@
 #pragma once
 #include <stdint.h>
 
+// Where the call table has what is called.
+enum {
+	INPUT = 0x100010,
+	OUTPUT = 0x100018,
+	NET_TX = 0x100020,
+	NET_RX = 0x100028,
+	NVS_READ = 0x100030,
+	NVS_WRITE = 0x100038,
+	SYSTEM = 0x100040,
+	USER = 0x100048
+};
+
 enum { RAX, RBX, RCX, RDX, RSI, RDI, RBP, R8, R9, R10, R11, R12, R13, R14, R15, GENERAL };
 
 struct registers {

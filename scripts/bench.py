@@ -50,7 +50,7 @@ class BenchError(Exception):
 
 def goals(group, name):
 	if group in NETS:
-		return net_goals(group == "virtio-net", name)
+		return net_goals(name)
 	if group in DRIVES:
 		return drive_goals(group, name)
 	return {
@@ -62,13 +62,13 @@ def goals(group, name):
 	}.get(name, {})
 
 
-def net_goals(virtio, name):
+def net_goals(name):
 	"""An instruction more for every 8 bytes copied; a burst of 32 rings once."""
 	copied = -(-(1514 if "1514" in name else 64) // 8)
 	if re.match(r"b_net_tx\b", name):
-		return {"instructions": (80 if virtio else 75) + copied, "accesses": 1}
+		return {"instructions": 75 + copied, "accesses": 1}
 	if re.match(r"b_net_rx, a frame", name):
-		return {"instructions": 50} if virtio else {"instructions": 45, "reads": 0}
+		return {"instructions": 45, "reads": 0}
 	if re.match(r"net_[tr]x, a frame of 32(, 1514 bytes)?$", name):
 		return {"instructions": 30, "accesses": 0.032}
 	return {}
@@ -219,11 +219,11 @@ def measure(line, log, pass_fds=()):
 	said = re.findall(r"bench: (.*): (?:([\d.]+) in (\d+)|never done)\r?$", result.stdout, re.M)
 	traced = runs_of_rows(log)
 	failed = [name for name, figure, _ in said if not figure]
-	if result.returncode or failed or len(said) + 2 != len(traced):
+	if result.returncode or failed or len(said) != len(traced):
 		what = failed[0] if failed else "bench.elf"
 		raise BenchError(f"{what} has not been measured\n{result.stdout}{result.stderr}")
 	rows = {}
-	for (name, figure, each), runs in zip(said, traced[2:]):	# the first two are what measuring costs
+	for (name, figure, each), runs in zip(said, traced):
 		rows[name] = {"instructions": float(figure)}
 		units = UNITS[1:] if WAITING in name else UNITS[1:3]	# elsewhere requests aren't done yet
 		for unit, values in zip(units, zip(*runs)):
