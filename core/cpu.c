@@ -23,16 +23,28 @@ uint32_t smp_stacks;
 uint64_t gdt[2 + 2 * CPU_MAX];
 
 // The task register names the core: reading it touches no device.
-static uint32_t task_offset(void)
+static ALWAYS_INLINE uint32_t task_offset(void)
 {
 	uint32_t selector;
 	__asm__("str %0" : "=r"(selector));
 	return selector - FIRST_TSS;
 }
 
-struct cpu *smp_cpu(void)
+static ALWAYS_INLINE struct cpu *self(void)
 {
 	return (struct cpu *)((char *)cpus + task_offset() * (sizeof(struct cpu) / 16));
+}
+
+struct cpu *smp_cpu(void)
+{
+	return self();
+}
+
+// Of b_system; entry.S names it.
+uint64_t sys_core_id(void) __attribute__((used)) KEEPS_REGISTERS;
+uint64_t sys_core_id(void)
+{
+	return self()->apic_id;
 }
 
 uint32_t smp_self(void)

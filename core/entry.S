@@ -254,13 +254,14 @@ b_net_rx:			// RDX = interface -> RDI = frame, RCX = length, ZF
 	movzbl %dl, %edi
 	mov classic_net(,%rdi,8), %rdi
 	call *8(%rdi)
-	mov 16(%rdi), %ecx
-	mov %rax, %rdi
 	cmp $1, %rax
 	jbe 1f
+	mov 16(%rdi), %ecx
+	mov %rax, %rdi
 	pop %rax
 	ret
 1:	mov %eax, %ecx		// none, or another attempt
+	mov %eax, %edi
 	jb 2f
 	save_common
 	push $0
@@ -392,6 +393,7 @@ page_fixed_end:
 	.endm
 	.global system_functions, system_functions_c, system_functions_void, system_functions_end
 system_functions:		// core/syscall.c: these have the register interface's own conventions,
+	function 0x10, sys_core_id
 	function 0x11, system_cores
 	function 0x12, system_smp_set
 	function 0x14, system_smp_lock
@@ -401,7 +403,6 @@ system_functions:		// core/syscall.c: these have the register interface's own co
 system_functions_c:		// and these C's
 	function 0x00, time_ns
 	function 0x01, sys_memory
-	function 0x10, sys_core_id
 	function 0x13, sys_core_get
 	function 0x20, sys_screen
 	function 0x21, sys_screen

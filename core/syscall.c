@@ -84,7 +84,6 @@ int callback_key(ingot_callback fn, void *arg)
 
 // Entry.S names them in its table.
 uint64_t sys_memory(void) __attribute__((used));
-uint64_t sys_core_id(void) __attribute__((used));
 uint64_t sys_core_get(void) __attribute__((used));
 uint64_t sys_screen(uint64_t rax, uint64_t rdx, uint32_t number) __attribute__((used));
 uint64_t sys_net_status(uint64_t rax, uint64_t net) __attribute__((used));
@@ -101,11 +100,6 @@ void sys_dump_rax(uint64_t value) __attribute__((used));
 uint64_t sys_memory(void)
 {
 	return memory.program_bytes >> 20;
-}
-
-uint64_t sys_core_id(void)
-{
-	return smp_cpu()->apic_id;
 }
 
 uint64_t sys_core_get(void)
