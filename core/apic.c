@@ -55,7 +55,7 @@ bool apic_reaches(uint32_t apic_id)
 	return apic_id <= APIC_ID_MOST || (CONFIG_ON(CORE_X2APIC) && !lapic);
 }
 
-void apic_ipi(uint32_t apic_id, uint32_t command)
+HOT void apic_ipi(uint32_t apic_id, uint32_t command)
 {
 	if (CONFIG_ON(CORE_X2APIC) && !lapic) {
 		msr_write_halves(MSR_X2APIC + REG_ICR, command, apic_id); // 11.12.9: both at once, no wait
