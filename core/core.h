@@ -82,10 +82,10 @@ void apic_ipi(uint32_t apic_id, uint32_t command);
 #define IPI_INIT 0x4500u
 #define IPI_START 0x4600u
 void apic_timer_arm(uint64_t ns); // one shot on this core
-void apic_timer_start(void); // from the top down: until apic_timer_calibrate
+void apic_timer_start(void);      // from the top down: until apic_timer_calibrate
 uint32_t apic_timer_left(void);
 void apic_timer_calibrate(uint32_t ticks, uint64_t ns); // so many in that time
-uint32_t irq_target(int vector); // APIC id of the core that a vector was given to
+uint32_t irq_target(int vector);                        // APIC id of the core that a vector was given to
 
 struct madt_ioapic { // a.5.2.12.3
 	uint8_t type, length, id, reserved;

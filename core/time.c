@@ -106,6 +106,7 @@ static uint64_t reference_start(uint32_t *mask)
 static uint64_t sample(uint32_t (*read)(void), uint32_t *value)
 {
 	uint64_t at = 0, least = -1;
+	*value = 0;
 	for (uint32_t tries = SAMPLES; tries--;) {
 		uint64_t before = cpu_tsc();
 		uint32_t now = read();

@@ -265,7 +265,7 @@ static HOT KEEPS_REGISTERS uint64_t intel_receive(struct classic_net *classic)
 	struct intel_rings *rings = intel_at(pair, pair->rx_next & pair->rx_mask);
 	uint64_t len = (intel_info(rings->rx_desc, pair->rx_rotate) & pair->rx_good) - pair->rx_first;
 	if (unlikely(len > pair->rx_limit)) {
-		barrier(); // rx_first is read anew: one register less for all
+		barrier();                               // rx_first is read anew: one register less for all
 		return (len + pair->rx_first) >> 32 & 1; // DD: it is there, but not a good one
 	}
 	if (unlikely(!--pair->rx_quota)) {
