@@ -29,10 +29,12 @@ extern struct classic_calls classic;
 // one frame in the usual case and leave all others to the calls above.  Arguments are where programs put them.
 struct classic_net {
 	uint64_t (*send)(struct classic_net *net, const void *frame, uint64_t unused,
-		uint64_t len) KEEPS_REGISTERS;                            // 0: not sent
-	uint64_t (*receive)(struct classic_net *net) KEEPS_REGISTERS; // the frame's address; 0: none is there; 1: not done
-	uint64_t length;                                              // of that frame
-	uint64_t (*refill)(struct classic_net *net) KEEPS_REGISTERS;  // what is sent comes back, so that `send` may do it
+		uint64_t len) KEEPS_REGISTERS_TYPE; // 0: not sent
+	uint64_t (*receive)(
+		struct classic_net *net) KEEPS_REGISTERS_TYPE; // the frame's address; 0: none is there; 1: not done
+	uint64_t length;                                   // of that frame
+	uint64_t (*refill)(
+		struct classic_net *net) KEEPS_REGISTERS_TYPE; // what is sent comes back, so that `send` may do it
 };
 extern struct classic_net classic_none; // of an interface that there isn't
 extern struct classic_net *classic_net[256];

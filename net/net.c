@@ -118,15 +118,10 @@ void net_close(uint32_t index)
 
 // ---- The register interface ----------------------------------------------------------------------------------
 
-// For drivers without their own.
-static KEEPS_REGISTERS uint64_t net_send(struct classic_net *classic, const void *data, uint64_t unused, uint64_t len)
+// For drivers without their own, under the lock.
+static uint32_t net_send(struct net_queue *q, const void *data, uint64_t len)
 {
-	struct net_queue *q = container_of(classic, struct net_queue, classic);
 	uint32_t sent = 0;
-	(void)unused;
-	if (!net_classic_fits(len))
-		return 0;
-	lock_take(&q->lock);
 	struct ingot_frame *frame = ingot_frame_get(&q->copies);
 	if (likely(frame)) {
 		net_copy(frame, data, len);
@@ -135,17 +130,7 @@ static KEEPS_REGISTERS uint64_t net_send(struct classic_net *classic, const void
 		if (unlikely(!sent))
 			ingot_frame_put(frame);
 	}
-	lock_drop(&q->lock);
 	return sent;
-}
-
-static KEEPS_REGISTERS uint64_t net_refill(struct classic_net *classic)
-{
-	struct net_queue *q = container_of(classic, struct net_queue, classic);
-	lock_take(&q->lock);
-	q->net->tx(q, NULL, 0);
-	lock_drop(&q->lock);
-	return 0;
 }
 
 static KEEPS_REGISTERS uint64_t net_receive(struct classic_net *classic)
@@ -167,8 +152,10 @@ void net_classic_tx(const void *data, uint64_t len, uint32_t index)
 			uint64_t flags = irq_save(); // a callback may send, too
 			lock_take(&q->lock);
 			net->tx(q, NULL, 0);
+			sent = CONFIG_ON(NET_CLASSIC) && q->classic.send == classic_none.send && net_send(q, data, len);
 			lock_drop(&q->lock);
-			sent = q->classic.send(&q->classic, data, 0, len);
+			if (!sent)
+				sent = q->classic.send(&q->classic, data, 0, len);
 			irq_restore(flags);
 			if (sent)
 				return;
@@ -298,7 +285,7 @@ int net_register(struct net_dev *net)
 		return E_NOMEM;
 	q->net = net;
 	if (CONFIG_ON(NET_CLASSIC) && !q->classic.send)
-		q->classic = (struct classic_net){ net_send, net_receive, 0, net_refill };
+		q->classic = (struct classic_net){ classic_none.send, net_receive, 0, classic_none.refill };
 	net_carve(&q->copies, (char *)net->memory + POOL_BYTES, COPY_BYTES, NET_FRAME_BYTES);
 	int rc = net_start(net, 0, NULL, 0, 0);
 	if (rc == E_OK) {

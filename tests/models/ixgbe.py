@@ -10,9 +10,9 @@ SOURCE = Path(__file__).with_name("ixgbe_82599.c")
 SINGLE = "tcg,thread=single"	# with threads QEMU throws accesses of a second core away
 
 
-def build(binary):
+def build(binary, source=SOURCE):
 	subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers", "-o", binary,
-		SOURCE], check=True)
+		source], check=True)
 	return binary
 
 

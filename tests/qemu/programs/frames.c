@@ -1,6 +1,9 @@
 // Sends COUNT frames on every queue of every interface and receives COUNT on each interface, every byte of them
 // checked; the far sides are tests/qemu/frames.py, where the format is.  Arguments: count=N, queues=N (at most, on one
 // interface), most=BYTES (longest frame).
+// With mirror=1 the far side is tests/models/vhost_user_net.c: each queue receives what it has sent.  queues=N,N,...:
+// the interfaces are opened with each of these numbers in turn, and fill=1: between two of them closed with all rings
+// full.
 #include <lib.h>
 
 INGOT_NEEDS(shutdown);
@@ -12,6 +15,7 @@ INGOT_NEEDS(shutdown);
 #define PORTS 8
 #define WORKERS 32
 #define WINDOW 2000 // what one side may be ahead of the other: QEMU drops frames when it has to keep 10,000
+#define FULL 400    // more than a ring holds, less than two
 #define IDLE_US 20000000
 
 struct port {
@@ -31,7 +35,7 @@ struct worker {
 static uint8_t pattern[256 + 16384];
 static struct port ports[PORTS];
 static struct worker workers[WORKERS];
-static uint32_t worker_count, count, most;
+static uint32_t worker_count, count, most, mirror;
 static volatile uint32_t stop;
 
 static int same(const uint8_t *a, const uint8_t *b, uint32_t len)
@@ -74,6 +78,8 @@ static void check(struct worker *worker, const struct ingot_frame *frame)
 		return wrong(worker, "length", frame->length);
 	if (!same(data + HEAD, pattern + ((seq + flow * 31) & 255), length - HEAD))
 		return wrong(worker, "content", seq);
+	if (mirror && (flow != worker->queue || data[11] != worker->queue))
+		return wrong(worker, "of another queue", data[11]);
 	if (!port->flow_queue[flow])
 		port->flow_queue[flow] = worker->queue + 1;
 	if (port->flow_queue[flow] != worker->queue + 1)
@@ -151,6 +157,25 @@ static void run(void *arg)
 	worker->done = 1;
 }
 
+// Sends without receiving: the reception ring fills up, and the rest waits in the other one.
+static void fill(void *arg)
+{
+	struct worker *worker = arg;
+	uint64_t end = deadline(IDLE_US);
+	while (worker->sent < FULL && !passed(end)) {
+		struct ingot_frame *frame = ingot_frame_get(ingot->net_pool(worker->net, worker->queue));
+		if (!frame)
+			continue;
+		build(worker, frame, worker->sent);
+		if (ingot->net_tx(worker->net, worker->queue, &frame, 1))
+			worker->sent++;
+		else
+			ingot_frame_put(frame);
+	}
+	if (worker->sent < FULL)
+		wrong(worker, "can't be filled", worker->sent);
+}
+
 // Until all is sent and received, something is wrong, or nothing moves any more.
 static void watch(uint64_t all)
 {
@@ -184,7 +209,7 @@ static uint8_t *open_port(uint32_t net, uint32_t queues, uint8_t *memory)
 	ingot->net_info(net, &info);
 	for (uint64_t end = deadline(IDLE_US); !info.link && !passed(end);)
 		ingot->net_info(net, &info);
-	port->first = worker_count;
+	*port = (struct port){ .first = worker_count };
 	port->queues = info.queues < queues ? info.queues : queues;
 	size_t bytes = (size_t)port->queues * 512 * frame_bytes;
 	for (uint32_t i = 0; i < 6; i++)
@@ -210,33 +235,72 @@ static void report(const struct worker *worker)
 			stats.rx_frames, stats.tx_frames, stats.rx_dropped, stats.rx_errors + stats.tx_errors);
 }
 
-int main(int argc, char **argv)
+static void start(void (*work)(void *arg))
 {
-	uint32_t nets = ingot->net_count();
-	uint32_t queues = (uint32_t)argument(argc, argv, "queues", 1);
-	const char *failure = nets && nets <= PORTS ? NULL : "no interface, or too many";
-	size_t bytes;
-	uint8_t *memory = free_memory(&bytes);
-	count = (uint32_t)argument(argc, argv, "count", 1000);
-	most = (uint32_t)argument(argc, argv, "most", 1514);
-	for (uint32_t i = 0; i < sizeof(pattern); i++)
-		pattern[i] = (uint8_t)i;
-	for (uint32_t net = 0; !failure && net < nets; net++)
+	for (uint32_t i = 0; i < worker_count; i++)
+		ingot->core_start(i + 1, work, &workers[i]);
+}
+
+// All interfaces with at most so many queues: what is wrong, or NULL.
+static const char *traffic(uint32_t nets, uint32_t queues, uint8_t *memory)
+{
+	const char *failure = NULL;
+	worker_count = stop = 0;
+	for (uint32_t net = 0; net < nets; net++)
 		memory = open_port(net, queues, memory);
 	if (ingot->core_count() <= worker_count)
-		failure = "too few cores";
-	if (failure)
-		verdict("frames", failure);
-	for (uint32_t i = 0; i < worker_count; i++)
-		ingot->core_start(i + 1, run, &workers[i]);
+		return "too few cores";
+	start(run);
 	print("frames: ready\n");
-	watch((uint64_t)count * (worker_count + nets));
+	watch((uint64_t)count * (worker_count + (mirror ? worker_count : nets)));
 	for (uint32_t i = 0; i < worker_count; i++) {
 		for (uint64_t end = deadline(IDLE_US); !workers[i].done && !passed(end);)
 			ingot_relax();
 		report(&workers[i]);
 		if (workers[i].wrong)
 			failure = workers[i].wrong;
+	}
+	return failure;
+}
+
+// Closes the interfaces with full rings.
+static const char *fill_and_close(uint32_t nets, uint32_t queues, uint8_t *memory)
+{
+	const char *failure = NULL;
+	worker_count = 0;
+	for (uint32_t net = 0; net < nets; net++)
+		memory = open_port(net, queues, memory);
+	start(fill);
+	for (uint32_t i = 0; i < worker_count; i++) {
+		ingot_core_wait(i + 1);
+		if (workers[i].wrong)
+			failure = workers[i].wrong;
+	}
+	for (uint32_t net = 0; net < nets; net++)
+		ingot->net_close(net);
+	return failure;
+}
+
+int main(int argc, char **argv)
+{
+	uint32_t nets = ingot->net_count();
+	const char *failure = nets && nets <= PORTS ? NULL : "no interface, or too many", *list = "1";
+	size_t bytes;
+	uint8_t *memory = free_memory(&bytes);
+	count = (uint32_t)argument(argc, argv, "count", 1000);
+	most = (uint32_t)argument(argc, argv, "most", 1514);
+	mirror = (uint32_t)argument(argc, argv, "mirror", 0);
+	for (uint32_t i = 0; i < sizeof(pattern); i++)
+		pattern[i] = (uint8_t)i;
+	for (int i = 1; i < argc; i++)
+		if (text_after(argv[i], "queues="))
+			list = text_after(argv[i], "queues=");
+	for (uint64_t queues; !failure && list && (list = parse_number(list, &queues));) {
+		failure = traffic(nets, (uint32_t)queues, memory);
+		if (*list++ != ',')
+			break;
+		if (!failure && argument(argc, argv, "fill", 0))
+			failure = fill_and_close(nets, (uint32_t)queues, memory);
 	}
 	verdict("frames", failure);
 	return 0;
