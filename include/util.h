@@ -29,8 +29,8 @@
 
 // Data paths are compiled for speed, the rest for its size when packed (meson.build).  ALWAYS_INLINE: what they call.
 #define ALWAYS_INLINE inline __attribute__((always_inline))
-// What core/entry.S calls with a program's registers: keeps all but that of the result.  It calls only its like, and has
-// target options of its own (an instruction that nobody uses): for all functions with the same ones gcc takes the
+// What core/entry.S calls with a program's registers: keeps all but that of the result.  It calls only its like, and
+// has target options of its own (an instruction that nobody uses): for all functions that share them gcc takes the
 // registers that calls keep from the first of them.
 #ifdef INGOT_TEST
 #define KEEPS_REGISTERS_TYPE
