@@ -1,0 +1,102 @@
+"""virtio-net with several queue pairs: each frame comes back on the queue pair that it was sent on
+(tests/models/vhost_user_net.c, which complains of what the specification forbids a driver)."""
+import re
+import sys
+
+import pytest
+
+from conftest import BASE, LONG, ROOT, locked
+from test_devices import passed
+
+sys.path.insert(0, str(ROOT / "tests" / "models"))
+import ixgbe  # noqa: E402 pylint: disable=wrong-import-position
+import vhost_user_net  # noqa: E402 pylint: disable=wrong-import-position
+
+MEMORY = "512M"
+BUFFERS = 255	# of a reception queue: the driver keeps one of its ring
+
+
+@pytest.fixture(scope="session")
+def model():
+	binary = BASE / "models" / "vhost_user_net"
+	with locked(binary.with_suffix(".lock")):
+		ixgbe.build(binary, vhost_user_net.SOURCE)
+	return binary
+
+
+@pytest.fixture
+def mirror(boot, images, model, work):
+	"""mirror(pairs, arguments of programs/frames.c, ...): what the program says, and what each queue of the far side
+	has seen."""
+	plugged = []
+
+	def run(pairs, arguments, *options, cores, device=""):
+		far = vhost_user_net.Mirror(model, work / "mirror.log", pairs, *options)
+		plugged.append(far)
+		machine = boot("all", images.own("frames"), firmware="pvh", machine=ixgbe.backed("q35"), memory=MEMORY,
+			cores=cores, args=[*ixgbe.memory_args(MEMORY), *far.args(device)], append=f"mirror=1 {arguments}")
+		output = passed(machine, "frames", 900)
+		seen, said = far.close()
+		assert not said, said
+		return output, seen
+
+	yield run
+	for far in plugged:
+		if far.process.poll() is None:
+			print(far.close()[1])
+
+
+def check(output, seen, count, rounds, filled=0, suppressed=True):
+	"""Both sides counted the same: `count` frames on each queue in each round, of so many queues; and, when rings were
+	filled between rounds, at most so many more each time."""
+	found = re.findall(r"queue (\d+): sent (\d+), received (\d+)$", output, re.M)
+	assert found == [(str(queue), str(count), str(count)) for opened in rounds for queue in range(opened)]
+	for pair in range(len(seen) // 2):
+		sent = count * sum(opened > pair for opened in rounds)
+		more = filled * sum(opened > pair for opened in rounds[:-1])
+		assert sent <= seen[f"tx{pair}"]["frames"] == seen[f"rx{pair}"]["frames"] <= sent + more, pair
+		for kind in ("rx", "tx"):
+			queue = seen[f"{kind}{pair}"]
+			# The kernel starts with one queue, and keeps it for itself when a program has closed the interface.
+			assert bool(queue["starts"]) == (pair < max(rounds)), (kind, pair, queue)
+			# The driver rings at the start and when it is asked to, QEMU at each start; nobody is interrupted.
+			assert not suppressed or queue["kicks"] <= queue["asked"] + 2 * queue["starts"], (kind, pair, queue)
+			assert not queue["calls"]
+
+
+@pytest.mark.parametrize("options", [[], ["reverse"]], ids=["in order", "in another order"])
+def test_each_queue(mirror, options):
+	"""Four pairs, all lengths, each byte checked, none out of order or on another queue; whatever the order in which
+	the device finishes buffers."""
+	count = 200000 if LONG else 8000
+	output, seen = mirror(4, f"count={count} queues=4", *options, cores=5)
+	assert ": net0 525400123456 4 queues" in output
+	check(output, seen, count, [4])
+
+
+@pytest.mark.parametrize("pairs, cores, has, ask, opened", [
+	(4, 5, 4, 2, 2),	# a program that wants fewer
+	(2, 5, 2, 4, 2),	# a device that has fewer
+	(8, 3, 3, 2, 2),	# more than cores
+])
+def test_as_many_as_there_are(mirror, pairs, cores, has, ask, opened):
+	"""As many queues as device, cores and program make; the others are never touched."""
+	output, seen = mirror(pairs, f"count=3000 queues={ask}", cores=cores)
+	assert f": net0 525400123456 {has} queues" in output
+	check(output, seen, 3000, [opened])
+
+
+@pytest.mark.parametrize("options", [[], ["reverse"]], ids=["in order", "in another order"])
+def test_again(mirror, options):
+	"""Closed with full rings and opened with another number of queues, each time from nothing: no frame of before."""
+	count, rounds = 3000, [4, 1, 3, 2, 4]
+	output, seen = mirror(4, f"count={count} fill=1 queues={','.join(map(str, rounds))}", *options, cores=5)
+	check(output, seen, count, rounds, filled=BUFFERS)
+	assert seen["tx0"]["starts"] > 2 * len(rounds)
+
+
+@pytest.mark.parametrize("device, most", [("host_mtu=9000", 9000), ("event_idx=off", 1514), ("vectors=0", 1514)])
+def test_variants(mirror, device, most):
+	"""Jumbo frames; without what saves doorbells; without MSI-X."""
+	output, seen = mirror(3, f"count=4000 queues=3 most={most}", cores=4, device=device)
+	check(output, seen, 4000, [3], suppressed="event" not in device)
