@@ -36,15 +36,16 @@ void memory_remove(uint64_t base, uint64_t end)
 {
 	base = ALIGN_DOWN(base, PAGE);
 	end = ALIGN_UP(end, PAGE);
-	for (struct range *at = memory.free; at < memory.free_end; at++) {
+	for (struct range *at = memory.free; at < memory.free_end;) {
 		struct range old = *at;
-		if (base >= end || old.end <= base || old.base >= end)
+		if (base >= end || old.end <= base || old.base >= end) {
+			at++;
 			continue;
+		}
 		memmove(at, at + 1, (char *)memory.free_end-- - (char *)(at + 1));
 		range_add(old.base, base);
 		range_add(end, old.end);
-		// cppcheck-suppress pointerOutOfBounds ; the loop begins with one more
-		at = memory.free - 1; // the list has changed under us
+		at = memory.free; // the list has changed under us
 	}
 }
 

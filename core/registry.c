@@ -10,7 +10,7 @@ extern void (*const __bus_scan_start[])(void), (*const __bus_scan_end[])(void);
 
 #define TABLE_PLATFORM (TABLE_USB + 1) // and one for each stage
 
-static const void *const *const bounds[] = {
+static const void *const *const bounds[TABLE_PLATFORM + STAGE_DEVICE + 2] = {
 	[TABLE_PCI] = (const void *const *)__drivers_pci_start,
 	[TABLE_VIRTIO] = (const void *const *)__drivers_virtio_start,
 	[TABLE_USB] = (const void *const *)__drivers_usb_start,
