@@ -6,8 +6,8 @@
 //	vhost_user_net SOCKET PAIRS [reverse]
 //
 // SOCKET is the number of an inherited socket that listens, where QEMU's -chardev socket connects.  reverse: buffers
-// are finished in another order than the one in which they were given (v.2.7.8 leaves it to the device); frames keep
-// theirs.
+// are finished in another order than the one in which they were given (v.2.7.8 leaves it to the device), and one of
+// those that are sent much later; frames keep their order.
 // What the specification forbids a driver is a line on standard error, "forbidden: ...", and the queue stops.  When
 // QEMU is gone a line on standard output for each queue says what it saw:
 //	tx0 frames=2000 starts=1 kicks=70 asked=90 calls=0
@@ -31,6 +31,7 @@
 #define PAIRS_MOST 16
 #define RING_MOST 1024
 #define BATCH 16
+#define LATE 100 // frames that go before the one that is late
 #define REGIONS 8
 
 #define HEADER 12 // v.5.1.6: all 0 without the features that this doesn't offer; num_buffers is 1 in what is received
@@ -68,8 +69,10 @@ struct ring {
 	uint16_t *avail, *used; // flags, index, entries, event
 	int kick, call;
 	bool enabled, stopped;     // stopped: by a fault
-	uint16_t seen, done;       // entries taken; buffers finished
-	uint16_t heads[RING_MOST]; // of the entries from `done` to `seen`
+	uint16_t seen, gone, done; // entries taken; their frames moved; buffers finished
+	int32_t late;              // of a buffer whose frame has gone long ago, or -1
+	uint64_t late_until;       // so many frames
+	uint16_t heads[RING_MOST]; // of the entries from `gone` to `seen`
 	struct {
 		struct desc desc; // as it was when the driver gave it
 		uint8_t *at;      // NULL: it is the driver's
@@ -107,7 +110,7 @@ static bool has(uint32_t feature)
 
 static uint16_t waiting(const struct ring *ring)
 {
-	return ring->seen - ring->done;
+	return ring->seen - ring->gone;
 }
 
 // False, so that callers can return it.
@@ -273,6 +276,16 @@ static void finish(struct ring *ring, uint16_t head, uint32_t len)
 	ring->frames++;
 }
 
+// The one that is late, if there is one.
+static bool finish_late(struct ring *ring)
+{
+	if (ring->late < 0)
+		return false;
+	finish(ring, (uint16_t)ring->late, 0);
+	ring->late = -1;
+	return true;
+}
+
 static void publish(struct ring *ring)
 {
 	uint16_t before = ring->used[1], now = ring->done;
@@ -330,9 +343,10 @@ static bool works(const struct ring *ring)
 	return ring->kick >= 0 && !ring->stopped;
 }
 
-static uint16_t head_of(const struct ring *ring, uint16_t entry)
+// Of those that wait.
+static uint16_t head_of(const struct ring *ring, uint16_t i)
 {
-	return ring->heads[entry % ring->size];
+	return ring->heads[(uint16_t)(ring->gone + i) % ring->size];
 }
 
 // Which of `count` buffers is finished as the i-th.
@@ -362,17 +376,29 @@ static bool move(struct ring *rx, struct ring *tx)
 	if (!works(rx) || !works(tx))
 		return false;
 	uint16_t count = waiting(tx) < waiting(rx) ? waiting(tx) : waiting(rx);
+	if (!count && finish_late(tx)) {
+		publish(tx);
+		return true;
+	}
 	if (!count)
 		return ask(waiting(tx) ? rx : tx, true);
 	ask(rx, false);
 	ask(tx, false);
 	if (count > BATCH)
 		count = BATCH;
-	const uint16_t rx_first = rx->done, tx_first = tx->done;
 	for (uint16_t i = 0; i < count; i++)
-		reflect(rx, head_of(rx, rx_first + turned(i, count)), tx, head_of(tx, tx_first + i));
-	for (uint16_t i = 0; i < count; i++)
-		finish(tx, head_of(tx, tx_first + turned(i, count)), 0);
+		reflect(rx, head_of(rx, turned(i, count)), tx, head_of(tx, i));
+	bool hold = reverse && tx->late < 0;
+	for (uint16_t i = 0; i < count - hold; i++)
+		finish(tx, head_of(tx, turned(i, count)), 0);
+	if (hold) {
+		tx->late = head_of(tx, 0);
+		tx->late_until = tx->frames + LATE;
+	} else if (tx->frames >= tx->late_until) {
+		finish_late(tx);
+	}
+	rx->gone += count;
+	tx->gone += count;
 	publish(tx);
 	publish(rx);
 	return true;
@@ -516,11 +542,14 @@ static void put(int *fd, int with)
 
 static uint64_t stop(struct ring *ring)
 {
+	if (works(ring) && finish_late(ring))
+		publish(ring);
+	ring->late = -1;
 	put(&ring->kick, -1);
 	put(&ring->call, -1);
 	for (uint32_t i = 0; i < RING_MOST; i++)
 		ring->given[i].at = NULL;
-	ring->seen = ring->done; // what was taken and isn't finished is taken again
+	ring->seen = ring->gone = ring->done; // what was taken and isn't finished is taken again
 	return (uint64_t)ring->done << 32 | (uint64_t)(ring - rings);
 }
 
@@ -560,7 +589,7 @@ static void handle(struct message *m)
 		set_address(m);
 		break;
 	case SET_VRING_BASE:
-		ring->seen = ring->done = (uint16_t)m->state.value;
+		ring->seen = ring->gone = ring->done = (uint16_t)m->state.value;
 		break;
 	case SET_VRING_KICK:
 		if (m->fd[0] < 0)
@@ -630,7 +659,7 @@ int main(int argc, char **argv)
 	if (qemu < 0 || !pairs || pairs > PAIRS_MOST)
 		return 2;
 	for (struct ring *ring = rings; ring < rings + COUNT(rings); ring++)
-		ring->kick = ring->call = -1;
+		ring->kick = ring->call = ring->late = -1;
 	run();
 	for (uint32_t i = 0; i < 2 * pairs; i++)
 		printf("%s%u frames=%lu starts=%lu kicks=%lu asked=%lu calls=%lu\n", i & 1 ? "tx" : "rx", i / 2,
