@@ -261,6 +261,10 @@ def split(rows, parts):
 def with_model(folder):
 	"""The 82599 is a process of its own, and its cable ends in QEMU's user network."""
 	binary = ixgbe.build(folder / "ixgbe_82599")
+	why = ixgbe.refused(binary, folder / "ixgbe.log")
+	if why:
+		print(f"\nixgbe: not measured, {why}", flush=True)
+		return {}
 	with tempfile.TemporaryDirectory(prefix="ingot-") as via:
 		card = ixgbe.Card(binary, folder / "ixgbe.log", via=via)
 		try:

@@ -185,6 +185,9 @@ def file_system(efi, hidden):
 		write_fixed(source, efi)
 		tool("mformat", "-i", volume, "-C", "-T", str(mebibytes * MIB // SECTOR), "-h", "255", "-s", "63", "-c", "1",
 			"-H", str(hidden), "-N", f"{FIXED_ID:08X}", "-v", "INGOT", *(["-F"] if fat32 else []), "::")
+		with open(volume, "r+b") as file:	# newer mtools leave of their memory in the last sector
+			file.seek(-SECTOR, os.SEEK_END)
+			file.write(bytes(SECTOR))
 		tool("mmd", "-i", volume, "::/EFI", "::/EFI/BOOT")
 		tool("mcopy", "-i", volume, "-m", source, "::/EFI/BOOT/BOOTX64.EFI")
 		return padded(volume.read_bytes(), MIB)

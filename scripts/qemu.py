@@ -49,7 +49,10 @@ def escape(path):
 
 def machine(name="q35", cores=1, memory="256M", accel="tcg", cpu=CPU):
 	kind = "microvm,pcie=on,acpi=on,rtc=on" if name == "microvm" else name
-	return [BINARY, *BASE, "-machine", f"{kind},accel={accel}", "-cpu", cpu, "-smp", str(cores), "-m", str(memory)]
+	# Some distributions' QEMU takes a SeaBIOS here, which leaves ACPI's tables where QEMU then puts the program.
+	firmware = ["-bios", "qboot.rom"] if name == "microvm" else []
+	return [BINARY, *BASE, "-machine", f"{kind},accel={accel}", "-cpu", cpu, "-smp", str(cores), "-m", str(memory),
+		*firmware]
 
 
 def boot_image(image):

@@ -112,6 +112,8 @@ class Machine:
 			"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
 			"-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-D", str(self.log), "-S",
 			"-qmp", f"unix:{self.work}/qmp,server=on,wait=off", "-gdb", f"unix:{self.work}/gdb,server=on,wait=off"]
+		if machine.startswith("microvm"):
+			self.command += ["-bios", "qboot.rom"]	# scripts/qemu.py says why
 		if display:
 			self.command += ["-vga", "std"] if display is True else ["-vga", display]
 		self.image_format = image_format

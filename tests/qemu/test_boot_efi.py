@@ -226,7 +226,7 @@ def test_native_mode_stale_key_map_in_pieces(loader, start, tmp_path):
 	assert told.screen == (1280, 800, 32)
 	assert told.arguments == "ip=10.0.2.15 verbose"
 	assert told.total() > 235 * MIB, "nothing is lost"
-	assert len(told.ranges) < 40
+	assert len(told.ranges) < 100, "pieces become one"
 
 
 def test_unknown_mode_5_levels_and_loader_in_the_kernels_place(loader, start, tmp_path):

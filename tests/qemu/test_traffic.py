@@ -151,13 +151,16 @@ def test_only_whole_frames(wired, mode):
 		whole, cut, tiny = of["good"] + of["group"], of["short"], count // 100
 		if "promiscuous" in mode:
 			whole += of["other"]
-		# QEMU pads for Intel's devices, of which the e1000e counts an error; it drops for virtio what doesn't fit.
+		# QEMU pads for Intel's devices, of which the e1000e counts an error; newer ones don't.  For virtio it drops what
+		# doesn't fit.
+		long = of["long"] + of["fits"]
+		as_it_came = (whole, cut, 0, 0, long + tiny, 0)
 		expected = {
-			"e1000": (whole, 0, cut, 0, of["long"] + of["fits"], 0),
-			"e1000e": (whole, 0, cut, 0, of["long"] + of["fits"], cut + tiny),
-			"virtio-net-pci": (whole + of["fits"], cut, 0, 0, tiny, 0),
+			"e1000": [(whole, 0, cut, 0, long, 0), as_it_came],
+			"e1000e": [(whole, 0, cut, 0, long, cut + tiny), as_it_came],
+			"virtio-net-pci": [(whole + of["fits"], cut, 0, 0, tiny, 0)],
 		}[device]
-		assert (good, short, padded, wrong, dropped, errors) == expected, found[0]
+		assert (good, short, padded, wrong, dropped, errors) in expected, found[0]
 		assert (10 < calls < count) if mode == "callback" else (calls == 0) == ("classic" in mode)
 	for number, frames in enumerate(got):
 		frames = [data for data in frames if len(data) > 60]
