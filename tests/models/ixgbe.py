@@ -20,8 +20,8 @@ def refused(binary, log):
 	"""Why this QEMU can't have the card, or None: some, as of 8.2, ask KVM for the device's interrupt line, and die of it
 	without KVM."""
 	card = Card(binary, log)
-	command = ["qemu-system-x86_64", "-M", f"{backed('q35')},accel=tcg", *memory_args("64M"), "-m", "64M", "-nodefaults",
-		"-display", "none", "-S", "-monitor", "stdio", *card.device]
+	command = ["qemu-system-x86_64", "-M", f"{backed('q35')},accel=tcg", *memory_args("64M"), "-nodefaults",
+		"-m", "64M", "-display", "none", "-S", "-monitor", "stdio", *card.device]
 	try:
 		done = subprocess.run(command, input="quit\n", pass_fds=[card.qemu.fileno()], stdout=subprocess.DEVNULL,
 			stderr=subprocess.PIPE, text=True, timeout=60, check=False)

@@ -151,8 +151,8 @@ def test_only_whole_frames(wired, mode):
 		whole, cut, tiny = of["good"] + of["group"], of["short"], count // 100
 		if "promiscuous" in mode:
 			whole += of["other"]
-		# QEMU pads for Intel's devices, of which the e1000e counts an error; newer ones don't.  For virtio it drops what
-		# doesn't fit.
+		# QEMU pads for Intel's devices, of which the e1000e counts an error; newer ones don't.  For virtio it drops
+		# what doesn't fit.
 		long = of["long"] + of["fits"]
 		as_it_came = (whole, cut, 0, 0, long + tiny, 0)
 		expected = {
