@@ -17,8 +17,8 @@ def build(binary, source=SOURCE):
 
 
 def refused(binary, log):
-	"""Why this QEMU can't have the card, or None: some, as of 8.2, ask KVM for the device's interrupt line, and die of it
-	without KVM."""
+	"""Why this QEMU can't have the card, or None: as of 8.2 it asks KVM, even under TCG, and dies.
+	"""
 	card = Card(binary, log)
 	command = ["qemu-system-x86_64", "-M", f"{backed('q35')},accel=tcg", *memory_args("64M"), "-nodefaults",
 		"-m", "64M", "-display", "none", "-S", "-monitor", "stdio", *card.device]
