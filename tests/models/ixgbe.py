@@ -17,8 +17,7 @@ def build(binary, source=SOURCE):
 
 
 def refused(binary, log):
-	"""Why this QEMU can't have the card, or None: as of 8.2 it asks KVM, even under TCG, and dies.
-	"""
+	"""Why this QEMU can't have the card, or None: as of 8.2 it asks KVM, even under TCG, and dies."""
 	card = Card(binary, log)
 	command = ["qemu-system-x86_64", "-M", f"{backed('q35')},accel=tcg", *memory_args("64M"), "-nodefaults",
 		"-m", "64M", "-display", "none", "-S", "-monitor", "stdio", *card.device]
