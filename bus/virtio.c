@@ -221,9 +221,18 @@ HOT void virtq_publish(struct virtq *vq)
 	uint16_t now = vq->avail_index;
 	if (unlikely(vq->armed))
 		virtq_used_event(vq) = vq->used_index;
-	// Orders these stores before the load that follows, too (Intel SDM vol. 3, 8.2.5).
-	uint16_t before = __atomic_exchange_n(&virtq_avail_index(vq), now, __ATOMIC_SEQ_CST), event = *vq->event;
+	uint16_t before = virtq_avail_index(vq);
+	virtq_avail_index(vq) = now;
+	barrier_store_load();
+	uint16_t event = *vq->event;
 	if (vq->event_mask ? (uint16_t)(now - event - 1) < (uint16_t)(now - before) : !(event & VIRTQ_USED_NO_NOTIFY))
+		virtq_ring(vq);
+}
+
+void virtq_remind(const struct virtq *vq)
+{
+	uint16_t event = *vq->event, waiting = vq->avail_index - vq->used_index;
+	if (vq->event_mask ? (uint16_t)(event - vq->used_index) < waiting : waiting && !(event & VIRTQ_USED_NO_NOTIFY))
 		virtq_ring(vq);
 }
 

@@ -55,7 +55,8 @@ static inline void barrier(void)
 }
 
 // Orders an earlier store before a later load (event index, doorbell suppression): x86 needs a fence for just this.
+// Not a locked instruction: on one processor QEMU's TCG makes an ordinary one of it, and its devices are other threads.
 static inline void barrier_store_load(void)
 {
-	__asm__ volatile("lock orl $0, (%%rsp)" : : : "memory", "cc");
+	__asm__ volatile("mfence" : : : "memory");
 }

@@ -61,10 +61,16 @@ struct net_run {
 	struct ingot_frame *first, *last;
 };
 
-// The index behind the run of which this frame is the last.
-static ALWAYS_INLINE uint32_t *net_run_end(struct ingot_frame *last)
+// Where the index behind a run of several frames is kept, of which this is the last one.
+static ALWAYS_INLINE uint32_t *net_run_mark(struct ingot_frame *last)
 {
 	return (uint32_t *)&last->reserved[1];
+}
+
+// The index behind a run; `next` is the one behind its first frame.
+static ALWAYS_INLINE uint32_t net_run_end(const struct net_run *run, uint32_t next)
+{
+	return run->first == run->last ? next : *net_run_mark(run->last);
 }
 
 // All `count` frames of the run, back to their pool at once.

@@ -39,7 +39,7 @@ static ASIDE void intel_reclaim(struct net_queue *queue)
 	}
 	for (uint32_t at = pair->tx_clean; at != next;) {
 		const struct net_run *run = intel_at(pair, at & RING_MASK)->tx_run;
-		uint32_t end = *net_run_end(run->last);
+		uint32_t end = net_run_end(run, at + RING_ENTRY);
 		if (!(intel_at(pair, (end - RING_ENTRY) & RING_MASK)->tx_desc->info & DESC_DD))
 			break;
 		net_run_put(run, (end - at) / RING_ENTRY);
@@ -96,7 +96,7 @@ uint32_t intel_tx(struct net_queue *queue, struct ingot_frame *const *frames, ui
 		}
 		((volatile uint8_t *)&desc->info)[3] |= TX_RS >> 24;
 		run->last = frame;
-		*net_run_end(frame) = at;
+		*net_run_mark(frame) = at;
 	} while (at != end);
 	pair->tx_next = at;
 	queue->stats.tx_bytes += bytes;
@@ -241,7 +241,7 @@ static HOT KEEPS_REGISTERS uint64_t intel_send(struct classic_net *classic, cons
 	queue->stats.tx_bytes += len;
 	rings->tx_desc->info = len * pair->tx_scale | pair->tx_command | TX_RS;
 	at += RING_ENTRY;
-	*net_run_end(frame) = pair->tx_next = at;
+	pair->tx_next = at;
 	mmio_write32(pair->tx_tail, (at & RING_MASK) / RING_ENTRY);
 	lock_drop(&queue->lock);
 	return (uintptr_t)classic;

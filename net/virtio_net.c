@@ -109,7 +109,7 @@ static HOT void vnet_reclaim(struct vnet_pair *pair)
 	}
 	while (at - from < pending) {
 		const struct net_run *run = &pair->run[at & mask];
-		uint32_t end = *net_run_end(run->last), next = at;
+		uint32_t end = net_run_end(run, at + 1), next = at;
 		if (!all) {
 			if (end - from > pending)
 				break;
@@ -137,8 +137,11 @@ static HOT uint32_t vnet_tx(struct net_queue *queue, struct ingot_frame *const *
 	int32_t room = vq->used_index + vq->size - NET_COPY_FRAMES - at;
 	if (count > INT32_MAX || (int32_t)count > room)
 		count = room;
-	if ((int32_t)count <= 0)
+	if ((int32_t)count <= 0) {
+		if (unlikely(!queue->copies.free || room <= 0))
+			virtq_remind(vq);
 		return 0;
+	}
 	uint32_t mask = vq->mask;
 	const uint32_t end = at + count;
 	queue->mixed = true;
@@ -169,7 +172,7 @@ static HOT uint32_t vnet_tx(struct net_queue *queue, struct ingot_frame *const *
 			frame = next;
 		}
 		run->last = frame;
-		*net_run_end(frame) = at;
+		*net_run_mark(frame) = at;
 	} while (at != end);
 	vq->avail_index = at;
 	queue->stats.tx_frames += count;
@@ -304,7 +307,6 @@ static HOT KEEPS_REGISTERS uint64_t vnet_send(struct classic_net *classic, const
 	struct net_run *run = &pair->run[slot];
 	struct virtq_desc *desc = &vq->desc[slot];
 	run->first = run->last = frame;
-	*net_run_end(frame) = at + 1;
 	desc->phys = (uintptr_t)frame + NET_DATA - HEADER; // nobody else writes there
 	desc->len = len + HEADER;
 	queue->stats.tx_frames++;

@@ -108,6 +108,8 @@ class Machine:
 		self.kernel = kernel
 		self.boot_device = boot_device	# holds `image` or `efi`
 		self.pass_fds = pass_fds	# that `args` names
+		if cores == 1 and not smp:
+			smp = "1,maxcpus=2"	# scripts/qemu.py says why
 		self.command = [QEMU, "-M", machine, "-accel", accel, "-cpu", cpu, "-m", str(memory), "-smp", smp or str(cores),
 			"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
 			"-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-D", str(self.log), "-S",

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # Bytes of kernel.bin: what it is to be, and what it may not grow beyond until then.
-LIMITS = {"qemu_q35": (20480, 20480), "virtio_cloud": (13312, 18400), "tiny": (8192, 8192), "all": (32768, 32768)}
+LIMITS = {"qemu_q35": (20480, 20480), "virtio_cloud": (13312, 18500), "tiny": (8192, 8192), "all": (32768, 32768)}
 REGISTERS = re.compile(r"^(PCI_DRIVER|VIRTIO_DRIVER|USB_DRIVER)", re.M)
 CALL_TABLES = {"core/native.c", "core/syscall.c"}	# they list what programs may call, wherever it is
 BELOW = {	# whose symbols a folder may use, besides its own

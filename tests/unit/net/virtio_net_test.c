@@ -772,6 +772,29 @@ static void classic_tx_waits_a_little(void **state)
 	end();
 }
 
+// The device has asked for a doorbell when it was too late for that, and both wait: it is rung when there is no room,
+// once it is waited for, and not while the device is at work.
+static void lost_doorbell(void **state)
+{
+	static uint8_t data[64];
+	(void)state;
+	start(FULL);
+	struct far_queue *q = &far->queue[1];
+	far_event(q, 0xFF00);
+	for (uint32_t i = 0; i < NET_COPY_FRAMES; i++)
+		b_net_tx(data, 64, 0);
+	uint32_t before = q->notified;
+	b_net_tx(data, 64, 0);
+	assert_int_equal(q->notified, before);
+	far_event(q, 1);
+	net_pool(0, 0);
+	assert_int_equal(q->notified, before + 1);
+	far_give(q, far_take(q), 0);
+	net_pool(0, 0);
+	assert_int_equal(q->notified, before + 1);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -798,6 +821,7 @@ int main(void)
 		FAKE_TEST(classic_and_bursts),
 		FAKE_TEST(classic_and_a_slow_device),
 		FAKE_TEST(classic_out_of_order),
+		FAKE_TEST(lost_doorbell),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
