@@ -229,13 +229,6 @@ HOT void virtq_publish(struct virtq *vq)
 		virtq_ring(vq);
 }
 
-void virtq_remind(const struct virtq *vq)
-{
-	uint16_t event = *vq->event, waiting = vq->avail_index - vq->used_index;
-	if (vq->event_mask ? (uint16_t)(event - vq->used_index) < waiting : waiting && !(event & VIRTQ_USED_NO_NOTIFY))
-		virtq_ring(vq);
-}
-
 bool virtq_reorder(struct virtq *vq)
 {
 	uint16_t *slot = &vq->ring[vq->used_index & vq->mask];

@@ -119,10 +119,6 @@ void virtq_describe(struct virtq_desc *desc, const volatile void *data, uint32_t
 // doorbell if the device asks for it (v.2.7.10): once a burst.
 void virtq_publish(struct virtq *vq);
 
-// The device has let the queue fill up: rings the doorbell again if it waits for one.  (QEMU 7.2's TCG orders nothing
-// on a machine with one processor, so that both sides may miss what the other has written last.)
-void virtq_remind(const struct virtq *vq);
-
 // Makes entry `at` visible; those before it are.  True if the device asks for the doorbell.
 static ALWAYS_INLINE bool virtq_publish_one(struct virtq *vq, uint32_t at)
 {
@@ -148,6 +144,16 @@ static ALWAYS_INLINE void virtq_ring(const struct virtq *vq)
 		mmio_write32(vq->doorbell, vq->index);
 	else
 		mmio_write16(vq->doorbell, vq->index);
+}
+
+// The device has let the queue fill up: rings the doorbell again if it waits for one.  (QEMU 7.2's TCG orders nothing
+// on a machine with one processor, so that both sides may miss what the other has written last.)
+static ALWAYS_INLINE void virtq_remind(const struct virtq *vq)
+{
+	uint16_t event = *vq->event;
+	if (vq->event_mask ? (uint16_t)(event - vq->used_index) < (uint16_t)(vq->avail_index - vq->used_index) :
+						 !(event & VIRTQ_USED_NO_NOTIFY))
+		virtq_ring(vq);
 }
 
 // The device has finished another buffer than the one in entry `used_index`: brings the number that it names there.

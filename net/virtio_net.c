@@ -137,11 +137,8 @@ static HOT uint32_t vnet_tx(struct net_queue *queue, struct ingot_frame *const *
 	int32_t room = vq->used_index + vq->size - NET_COPY_FRAMES - at;
 	if (count > INT32_MAX || (int32_t)count > room)
 		count = room;
-	if ((int32_t)count <= 0) {
-		if (unlikely(!queue->copies.free || room <= 0))
-			virtq_remind(vq);
+	if ((int32_t)count <= 0)
 		return 0;
-	}
 	uint32_t mask = vq->mask;
 	const uint32_t end = at + count;
 	queue->mixed = true;
@@ -323,6 +320,8 @@ static HOT KEEPS_REGISTERS uint64_t vnet_refill(struct classic_net *classic)
 	lock_take(&queue->lock);
 	if (likely(!queue->mixed))
 		vnet_reclaim_copies(to_pair(queue));
+	if (unlikely(!queue->copies.free))
+		virtq_remind(&to_pair(queue)->tx);
 	lock_drop(&queue->lock);
 	return 0;
 }
