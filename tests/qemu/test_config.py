@@ -1,4 +1,5 @@
 """Configurations and programs that can't be are refused with a sentence that says where; a second make does nothing."""
+import fcntl
 import shutil
 import subprocess
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, make
+from machine import DEADLINE
 
 KCONFIG = ROOT / "scripts" / "kconfig.py"
 
@@ -98,6 +100,17 @@ def test_wrong_programs(tmp_path):
 	(tmp_path / "big").write_bytes(bytes(0x10001))
 	assert "at most 65536 fit" in refused(folder, PAYLOAD=tmp_path / "big")
 	assert "only one of them" in refused(folder, PROGRAM=tmp_path / "big", PAYLOAD=KCONFIG)
+
+
+def test_builds_take_turns(images):
+	"""What builds in a folder where somebody else does waits."""
+	with images.held("tiny") as folder, open(folder / ".lock", "w", encoding="ascii") as lock:
+		fcntl.flock(lock, fcntl.LOCK_EX)
+		with subprocess.Popen([ROOT / "scripts" / "build.py", folder]) as second:
+			with pytest.raises(subprocess.TimeoutExpired):
+				second.wait(4)
+			fcntl.flock(lock, fcntl.LOCK_UN)
+			assert second.wait(DEADLINE) == 0
 
 
 def test_second_make_builds_nothing(images):
