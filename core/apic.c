@@ -57,15 +57,16 @@ bool apic_reaches(uint32_t apic_id)
 
 HOT void apic_ipi(uint32_t apic_id, uint32_t command)
 {
+	volatile uint8_t *icr = lapic + 16 * REG_ICR;
 	if (CONFIG_ON(CORE_X2APIC) && !lapic) {
 		msr_write_halves(MSR_X2APIC + REG_ICR, command, apic_id); // 11.12.9: both at once, no wait
 		return;
 	}
 	uint64_t flags = irq_save();
-	for (uint32_t reads = 100000; reads-- && reg_read(REG_ICR) & ICR_PENDING;)
+	for (uint32_t reads = 100000; reads-- && mmio_read32(icr) & ICR_PENDING;)
 		; // the last one takes a few microseconds, a read at least 10 ns
-	reg_write(REG_ICR_HIGH, apic_id << 24);
-	reg_write(REG_ICR, command);
+	mmio_write32(icr + 16 * (REG_ICR_HIGH - REG_ICR), apic_id << 24);
+	mmio_write32(icr, command);
 	irq_restore(flags);
 }
 

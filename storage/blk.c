@@ -42,20 +42,20 @@ good:
 	return blk->submit(blk->queue[queue], req);
 }
 
-// Does a request of any number of blocks on queue 0 and waits.  As much as the device takes is in flight at once.
-static int blk_wait(struct blk_dev *blk, struct ingot_blk_req req, uint64_t left)
+// Does a request of any number of blocks on queue 0 and waits.  As much as the device takes is in flight at once.  What
+// is left in *req is the place behind it.
+static int blk_wait(struct blk_dev *blk, struct ingot_blk_req *req, uint64_t left)
 {
-	struct ingot_blk_done done[16];
-	uint32_t most = req.op <= INGOT_WRITE ? blk->info.max_blocks : ~0u, flying = 0, got;
+	struct ingot_blk_done done;
+	uint32_t most = req->op <= INGOT_WRITE ? blk->info.max_blocks : ~0u, flying = 0;
 	bool more = true;
 	int status = E_OK;
 	for (;;) {
-		uint64_t end = time_deadline(BLK_TIMEOUT_US);
 		while (more && status == E_OK) {
-			req.count = min_u64(left, most);
-			int rc = blk_check(blk, 0, &req);
-			if (rc == E_INVAL && req.count > 1 && most != ~0u) { // in too many pieces
-				most = req.count / 2;
+			req->count = min_u64(left, most);
+			int rc = blk_check(blk, 0, req);
+			if (rc == E_INVAL && req->count > 1 && most != ~0u) { // in too many pieces
+				most = req->count / 2;
 				continue;
 			}
 			if (rc == E_AGAIN && flying)
@@ -64,54 +64,53 @@ static int blk_wait(struct blk_dev *blk, struct ingot_blk_req req, uint64_t left
 			if (rc != E_OK)
 				break;
 			flying++;
-			req.block += req.count;
-			req.data = (char *)req.data + (uint64_t)req.count * blk->info.block_bytes;
-			left -= req.count;
+			req->block += req->count;
+			req->data = (char *)req->data + (uint64_t)req->count * blk->info.block_bytes;
+			left -= req->count;
 			more = left;
 		}
 		if (!flying)
 			return status;
-		while (!(got = blk->poll(blk->queue[0], done, ARRAY_SIZE(done))))
+		uint64_t end = time_deadline(BLK_TIMEOUT_US);
+		while (!blk->poll(blk->queue[0], &done, 1))
 			if (time_passed(end)) {
 				blk->ops->recover(blk);
-				while (blk->poll(blk->queue[0], done, ARRAY_SIZE(done)))
+				while (blk->poll(blk->queue[0], &done, 1))
 					;
 				return E_TIMEOUT;
 			}
-		flying -= got;
-		while (got--)
-			if (done[got].status != E_OK)
-				status = done[got].status;
+		flying--;
+		if (done.status != E_OK)
+			status = done.status;
 	}
 }
 
 // Data at an address that the device can't take: through a buffer of our own, piece by piece.
-static int blk_bounce(struct blk_dev *blk, struct ingot_blk_req req, uint64_t left)
+static int blk_bounce(struct blk_dev *blk, struct ingot_blk_req *req, uint64_t left)
 {
 	uint32_t bytes = blk->info.block_bytes;
-	char *data = req.data;
+	char *data = req->data;
 	int rc = E_OK;
-	req.data = blk->bounce;
 	while (left && rc == E_OK) {
 		uint32_t count = min_u64(left, BOUNCE_BYTES / bytes);
-		if (req.op == INGOT_WRITE)
-			memcpy(req.data, data, count * bytes);
+		req->data = blk->bounce;
+		if (req->op == INGOT_WRITE)
+			memcpy(blk->bounce, data, count * bytes);
 		rc = blk_wait(blk, req, count);
-		if (req.op == INGOT_READ)
-			memcpy(data, req.data, count * bytes);
+		if (req->op == INGOT_READ)
+			memcpy(data, blk->bounce, count * bytes);
 		data += count * bytes;
-		req.block += count;
 		left -= count;
 	}
 	return rc;
 }
 
-static int blk_locked(struct blk_dev *blk, const struct ingot_blk_req *req, uint64_t left)
+static int blk_locked(struct blk_dev *blk, struct ingot_blk_req *req, uint64_t left)
 {
 	lock_take(&blk->lock); // a callback must not wait, so it never comes here
 	int rc = CONFIG_ON(STORAGE_BOUNCE) && req->op <= INGOT_WRITE && (uintptr_t)req->data & (blk->info.align - 1) ?
-		blk_bounce(blk, *req, left) :
-		blk_wait(blk, *req, left);
+		blk_bounce(blk, req, left) :
+		blk_wait(blk, req, left);
 	lock_drop(&blk->lock);
 	return rc;
 }
@@ -127,7 +126,11 @@ uint64_t blk_classic_nvs(uint32_t op, uint64_t sector, uint64_t count, void *dat
 	uint64_t sectors = blk->info.blocks >> shift;
 	if (!count || sector >= sectors || count > sectors - sector)
 		return 0;
-	const struct ingot_blk_req req = { .block = sector << shift, .op = op, .data = data };
+	struct ingot_blk_req req; // blk_wait counts, and nobody looks at the tag
+	req.block = sector << shift;
+	req.op = op;
+	req.data = data;
+	req.tag = 0;
 	return blk_locked(blk, &req, count << shift) == E_OK ? count : 0;
 }
 
@@ -168,7 +171,8 @@ HOT uint32_t blk_poll(uint32_t index, uint32_t queue, struct ingot_blk_done *don
 int blk_run(uint32_t index, const struct ingot_blk_req *req)
 {
 	struct blk_dev *blk = blk_find(index);
-	return blk ? blk_locked(blk, req, req->count) : E_NODEV;
+	struct ingot_blk_req mine = *req;
+	return blk ? blk_locked(blk, &mine, mine.count) : E_NODEV;
 }
 
 // ---- Registration --------------------------------------------------------------------------------------------
