@@ -7,7 +7,7 @@
 	.asciz "Xen"
 	.long pvh_entry
 
-	.section .head, "awx"
+	.section .text.pvh, "ax"
 	.code32
 	.set tables, 0x1FA000		// page tables for the way: top level, one below, four of 2 MiB pages
 pvh_entry:
@@ -51,6 +51,7 @@ pvh_entry:
 	mov %ebx, %edi
 	jmp kernel_entry
 
+	.section .head, "aw"
 	.balign 8
 gdt:	.quad 0
 	.quad 0x00AF9A000000FFFF	// code, 64 bits

@@ -25,6 +25,7 @@ call_table:			// docs/abi.md; the second and the last may be replaced by program
 native_pointer:
 	.quad 0			// 0x100050: the native interface, for flat programs
 
+	.text
 start:	mov $EARLY_STACK, %esp
 	mov %rdi, %rdx
 	mov $__bss_start, %edi

@@ -1,7 +1,7 @@
 // Where the other cores start: copied to TRAMPOLINE, entered there in real mode by the start-up IPI, all cores at
 // once; interrupts are off and DS is 0 (Intel SDM vol. 3, table 9-1).  Straight to long mode with the kernel's own page
 // tables and descriptors, then to core_main on a stack of their own.
-	.section .rodata.trampoline, "a"
+	.section .text.trampoline, "ax"
 	.set TRAMPOLINE, 0x8000
 	.set CORE_STACKS, 0x18000	// core.h
 	.set here, trampoline - TRAMPOLINE
