@@ -1,13 +1,16 @@
-// Puts the kernel's image together again.  scripts/pack.py splits the instructions into streams of what is alike
-// (opcodes with opcodes, short jumps with short jumps), and makes absolute what is relative to RIP, so that all that
+// Puts a kernel's image together that scripts/pack.py has split: its instructions into streams of what is alike
+// (opcodes with opcodes, short jumps with short jumps), with what is relative to RIP made absolute, so that all that
 // names one routine or variable is alike: LZMA makes 10% less of that than of the image.
+#include "instruction.h"
 #include "unpack.h"
-#include "x86.h"
 
-enum { PLAIN, RIP, CALL, DISP32, IMM32, JUMP32, DISP8, IMM8, JUMP8, SIB, CODE, STREAMS }; // in the order of the file
+// In the order of the file.
+enum { PLAIN, S_RIP, S_CALL, S_DISP32, S_IMM32, S_JUMP32, S_DISP8, S_IMM8, S_JUMP8, S_SIB, S_CODE, STREAMS };
 
-#define PREFIXES 4 // more than that in a row are opcodes
 #define LONGEST 32 // bytes of an instruction, and more; so many at the end of the code are plain
+
+static const uint8_t stream_of[FIELDS] = { S_CODE, S_CODE, S_CODE, S_CODE, S_CODE, S_SIB, S_DISP8, S_DISP32, S_RIP,
+	S_IMM8, S_IMM32, S_JUMP8, S_JUMP32, S_CALL };
 
 struct split {
 	uint32_t image_bytes, code, code_end; // where there is code in the image
@@ -15,130 +18,58 @@ struct split {
 };
 
 struct joint {
+	struct instruction now;
+	const uint8_t *image;
 	const uint8_t *from[STREAMS];
-	uint8_t *to;
 };
 
-static uint8_t take(struct joint *j, int stream)
+static struct joint *to_joint(struct instruction *i)
 {
-	return *j->to++ = *j->from[stream]++;
+	return (struct joint *)i;
 }
 
-// A number, in the stream highest byte first.
-static void take_number(struct joint *j, int stream, int bytes)
+static uint8_t take(struct joint *j, uint32_t stream)
 {
-	for (int i = bytes; i--;)
-		j->to[i] = *j->from[stream]++;
-	j->to += bytes;
+	return *j->now.at++ = *j->from[stream]++;
 }
 
-// Of a number that is a place in the image, relative to the end of the instruction.
-static void make_relative(struct joint *j, uint8_t *number, const uint8_t *image)
+uint8_t take_byte(struct instruction *i, enum field field)
 {
-	uint32_t place;
-	__builtin_memcpy(&place, number, 4);
-	place -= j->to - image;
-	__builtin_memcpy(number, &place, 4);
+	return take(to_joint(i), stream_of[field]);
 }
 
-// SIB byte and displacement.  Returns the displacement if it is relative to RIP.
-static uint8_t *take_address(struct joint *j, uint8_t modrm)
+// In the stream highest byte first.
+void take_number(struct instruction *i, enum field field, uint32_t bytes, bool absolute, uint32_t behind)
 {
-	uint8_t mod = modrm >> 6, base = modrm & 7, *number = j->to;
-	if (mod == 3)
-		return 0;
-	if (mod == 0 && base == 5) {
-		take_number(j, RIP, 4);
-		return number;
-	}
-	if (base == 4)
-		base = take(j, SIB) & 7;
-	if (mod == 1)
-		take(j, DISP8);
-	else if (mod == 2 || base == 5)
-		take_number(j, DISP32, 4);
-	return 0;
-}
-
-static void take_immediate(struct joint *j, char shape, uint8_t modrm, int size, bool wide)
-{
-	switch (shape) {
-	case 'T':
-		if (modrm >> 3 & 6)
-			break;
-		// fall through
-	case 'b':
-	case 'B':
-		take(j, IMM8);
-		break;
-	case 'w':
-		take_number(j, IMM32, 2);
-		break;
-	case 'U':
-		if (modrm >> 3 & 6)
-			break;
-		// fall through
-	case 'v':
-	case 'z':
-	case 'Z':
-		take_number(j, IMM32, shape == 'v' && wide ? 8 : size);
-		break;
-	case 'j':
-		take(j, JUMP8);
-		break;
-	case 'l':
-		take_number(j, JUMP32, 4);
-		break;
-	case 'c':
-		take_number(j, CALL, 4);
-		break;
-	}
-}
-
-static void take_instruction(struct joint *j, const uint8_t *image)
-{
-	uint8_t op = take(j, CODE), modrm = 0, *relative = 0;
-	const char(*map)[17] = opcodes[0];
-	bool wide = false;
-	int size = 4;
-	for (int i = 0; i < PREFIXES && map[op >> 4][op & 15] == 'p'; i++) {
-		if (op == 0x66)
-			size = 2;
-		op = take(j, CODE);
-	}
-	if (map[op >> 4][op & 15] == 'r') {
-		wide = op & 8;
-		op = take(j, CODE);
-	}
-	if (map[op >> 4][op & 15] == 'e') {
-		map = opcodes[1];
-		op = take(j, CODE);
-	}
-	char shape = map[op >> 4][op & 15];
-	if (shape >= 'A' && shape <= 'Z') {
-		modrm = take(j, CODE);
-		relative = take_address(j, modrm);
-	}
-	take_immediate(j, shape, modrm, size, wide);
-	if (shape == 'c')
-		relative = j->to - 4;
-	if (relative)
-		make_relative(j, relative, image);
+	struct joint *j = to_joint(i);
+	uint64_t value = 0;
+	for (uint32_t n = 0; n < bytes; n++)
+		value = value << 8 | *j->from[stream_of[field]]++;
+	if (absolute)
+		value -= i->at + bytes + behind - j->image;
+	for (uint32_t n = 0; n < bytes; n++, value >>= 8)
+		*i->at++ = value;
 }
 
 void split_join(const void *split, uint8_t *image)
 {
 	const struct split *head = split;
-	struct joint j = { .to = image };
+	struct joint j = { .now.at = image, .image = image };
 	const uint8_t *from = (const uint8_t *)(head + 1);
 	for (int i = 0; i < STREAMS; i++) {
 		j.from[i] = from;
 		from += head->bytes[i];
 	}
-	while (j.to < image + head->code)
+	while (j.now.at < image + head->code)
 		take(&j, PLAIN);
-	while (j.to + LONGEST <= image + head->code_end)
-		take_instruction(&j, image);
-	while (j.to < image + head->image_bytes)
+	while (j.now.at + LONGEST <= image + head->code_end)
+		instruction_take(&j.now);
+	while (j.now.at < image + head->image_bytes)
 		take(&j, PLAIN);
+}
+
+void unpack(const struct packed *packed)
+{
+	lzma_decode((void *)UNPACK_MODEL, packed->stream, (void *)UNPACK_SPLIT, packed->split_bytes);
+	split_join((void *)UNPACK_SPLIT, (void *)UNPACK_IMAGE);
 }

@@ -15,6 +15,7 @@ import build
 import kconfig
 
 NOTHING = 40	# bytes: as much as packing goes up or down by itself
+PACKING = {"CORE_PACK_SMALL"}	# changes what the others cost
 COST = re.compile(r"\t  Costs ")
 
 
@@ -24,7 +25,7 @@ class Measure:
 		self.folder = folder
 		self.config = kconfig.Config(folder)
 		self.syms = [sym for sym in self.config.kconf.unique_defined_syms
-			if sym.orig_type == kconfiglib.BOOL and any(node.prompt for node in sym.nodes)]
+			if sym.orig_type == kconfiglib.BOOL and any(node.prompt for node in sym.nodes) and sym.name not in PACKING]
 		self.known = {}
 
 	def take(self, on):

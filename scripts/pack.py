@@ -1,15 +1,20 @@
 #!/usr/bin/python3
-"""Packs the kernel: pack.py KERNEL.ELF -o kernel.bin
+"""Packs the kernel: pack.py KERNEL.ELF -o kernel.bin [--mix MIXPACK]
 
 kernel.bin is a head of two words (its own bytes, those of what it unpacks to) and a raw LZMA stream of the kernel's
 image, whose instructions have been split into streams as core/split.c wants them.  The result is unpacked again here
 and compared before it is written.
+
+With --mix it is what core/mix.c unpacks: the image's bytes in their order, numbers highest byte first, and what is
+relative in calls and to RIP made an address; the program MIXPACK (scripts/mixpack.c) codes and unpacks them.
 """
 import argparse
 import lzma
 import re
 import struct
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
@@ -19,12 +24,15 @@ FILTERS = [{
 	'id': lzma.FILTER_LZMA1, 'preset': 9 | lzma.PRESET_EXTREME, 'lc': 2, 'lp': 0, 'pb': 0,
 	'mf': lzma.MF_BT2, 'nice_len': 48, 'depth': 1000,	# by trying
 }]
-ROOM = 0x40000		# for the image, for what it is split into, for kernel.bin with the unpacker: core/unpack.S
+ROOM = 0x30000		# for the image, and for what it is split into: core/unpack.h
+BASE = 0x100000		# where it lies
+PAGE = 4096
 EXECUTE = 1		# PF_X
 
 # core/split.c
 PLAIN, RIP, CALL, DISP32, IMM32, JUMP32, DISP8, IMM8, JUMP8, SIB, CODE = range(11)
 STREAMS = CODE + 1
+MIX_HEAD = struct.Struct('<I3H2B')
 SPLIT_HEAD = struct.Struct(f'<{3 + STREAMS}I')
 PREFIXES = 4
 LONGEST = 32
@@ -114,20 +122,25 @@ def relocate(image, at, base):
 	struct.pack_into('<I', image, at, value + base & 0xFFFFFFFF)
 
 
-def split(image, code, code_end):
-	"""What core/split.c joins."""
-	streams = [bytearray() for _ in range(STREAMS)]
-	# The first time over the image it says what is relative; with that made absolute, it goes into the streams.
+def absolute(image, code, code_end, base):
+	"""The image with all that is relative made absolute; the code begins at `base` + `code`."""
 	image = bytearray(image)
 	finder = Splitter(image, [bytearray() for _ in range(STREAMS)], False)
 	finder.at = code
 	relative = []
-	while finder.at + LONGEST <= code_end:
+	while finder.at < code_end:
 		at = finder.instruction()
 		if at is not None:
 			relative.append((at, finder.at))
 	for at, end in relative:
-		relocate(image, at, end)
+		relocate(image, at, end + base)
+	return image
+
+
+def split(image, code, code_end):
+	"""What core/split.c joins."""
+	streams = [bytearray() for _ in range(STREAMS)]
+	image = absolute(image, code, code_end - LONGEST + 1, 0)
 	splitter = Splitter(image, streams, False)
 	splitter.bytes(PLAIN, code, False)
 	while splitter.at + LONGEST <= code_end:
@@ -158,6 +171,34 @@ def pack(image, code, code_end):
 	return HEAD.pack(HEAD.size + len(stream), len(data)) + stream
 
 
+def without_zeros(image, start, end):
+	"""Where it ends, zeros behind it apart."""
+	while end > start and not image[end - 1]:
+		end -= 1
+	return end
+
+
+def mix(mixpack, image, code, code_end):
+	"""kernel.bin for core/mix.c.  Constants begin at the first page behind the code that has something in it."""
+	constants = code_end + PAGE - 1 & -PAGE
+	constants_end = max(without_zeros(image, 0, len(image)), constants)
+	while constants + PAGE <= constants_end and not any(image[constants:constants + PAGE]):
+		constants += PAGE
+	head_end, code_end = without_zeros(image, 0, code), without_zeros(image, code, code_end)
+	coded = bytearray(image[constants:constants_end])
+	walker = Splitter(absolute(image, code, code_end, BASE), [coded] * STREAMS, False)
+	walker.at = code
+	while walker.at < code_end:
+		walker.instruction()
+	coded += image[:head_end]
+	with tempfile.TemporaryDirectory() as folder:
+		parts, packed, unpacked = (Path(folder) / name for name in ('parts', 'packed', 'unpacked'))
+		parts.write_bytes(MIX_HEAD.pack(0, head_end, code_end - code, constants_end - constants, code // PAGE,
+			constants // PAGE) + coded)
+		subprocess.run([mixpack, parts, packed, unpacked], check=True)
+		return packed.read_bytes(), unpacked.read_bytes()
+
+
 def unpack(packed):
 	return join(lzma.decompress(packed[HEAD.size:], format=lzma.FORMAT_RAW, filters=FILTERS))
 
@@ -179,10 +220,16 @@ def main():
 	options = argparse.ArgumentParser(description='Packs the kernel.')
 	options.add_argument('kernel', help='kernel.elf')
 	options.add_argument('-o', '--output', required=True)
+	options.add_argument('--mix', metavar='MIXPACK', help='pack by context mixing, with this program')
 	args = options.parse_args()
 	image, code, code_end = read(args.kernel)
-	packed = pack(image, code, code_end)
-	if unpack(packed) != image:
+	if args.mix:
+		packed, unpacked = mix(args.mix, image, code, code_end)
+		unpacked += bytes(len(image) - len(unpacked))
+	else:
+		packed = pack(image, code, code_end)
+		unpacked = unpack(packed)
+	if unpacked != image:
 		sys.exit('pack.py: unpacked it is not what it was')
 	if len(image) + SPLIT_HEAD.size > ROOM:
 		sys.exit(f'pack.py: the kernel has {len(image)} bytes, more than fit')

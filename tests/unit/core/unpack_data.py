@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""unpack_data.py OUT: images packed by scripts/pack.py, as a C header for unpack_test.c."""
+"""unpack_data.py OUT [MIXPACK]: images packed by scripts/pack.py, as a C header for unpack_test.c, or mix_test.c."""
 import random
 import struct
 import sys
@@ -47,15 +47,44 @@ def images():
 	yield 'opcodes', b'head' + code, 4, 4 + len(code)
 
 
+def pages(head, code, constants):
+	"""An image as the linker lays it out, and where there is code in it."""
+	image = head.ljust(pack.PAGE, b'\0') + code
+	return image.ljust(-(-len(image) // pack.PAGE) * pack.PAGE, b'\0') + constants, pack.PAGE, pack.PAGE + len(code)
+
+
+def mix_images():
+	"""The same for context mixing."""
+	chance = random.Random(8259)
+	text = b'no memory\0 BAR %u unassigned\0' * 5 + struct.pack('<40Q', *range(0x101000, 0x101000 + 40 * 24, 24))
+	yield 'one_byte', pages(b'', b'\xC3', b'')
+	yield 'no_code', pages(b'head', b'', text)
+	yield 'far_constants', pages(b'head', b'\x90' * 7, bytes(3 * pack.PAGE) + text)
+	yield 'noise', pages(chance.randbytes(4000), chance.randbytes(40000), chance.randbytes(9000))
+	yield 'calls', pages(b'head', calls(chance), text)
+	yield 'opcodes', pages(b'head', opcodes()[:60000], text)
+	yield 'returns', pages(b'', b'\xC3' * 3000 + b'\xE8\0\0\0\0' * 20, b'')		# more functions than are kept
+	yield 'jumps', pages(b'', b''.join(b'\x74' + bytes([n]) for n in range(0, 128)) * 9, b'')	# and more targets
+	yield 'cut', pages(b'', b'\x90' * (pack.PAGE - 3) + b'\x48\x8B\x05', b'\x11\x22\x33\x44' + text)	# no end
+
+
 def words(data):
 	return ', '.join(map(str, data))
 
 
 def main():
 	lines = []
-	for name, image, code, code_end in images():
+
+	def case(name, image, packed):
 		lines.append(f'static const uint8_t {name}[] = {{ {words(image)} }};')
-		lines.append(f'static const uint8_t {name}_packed[] = {{ {words(pack.pack(image, code, code_end))} }};')
+		lines.append(f'static const uint8_t {name}_packed[] = {{ {words(packed)} }};')
+
+	if len(sys.argv) > 2:
+		for name, (image, code, code_end) in mix_images():
+			case(name, image, pack.mix(sys.argv[2], image, code, code_end)[0])
+	else:
+		for name, image, code, code_end in images():
+			case(name, image, pack.pack(image, code, code_end))
 	Path(sys.argv[1]).write_text('\n'.join(lines) + '\n', encoding='ascii')
 
 
