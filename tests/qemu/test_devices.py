@@ -24,7 +24,7 @@ def user_net(echo, **more):
 
 @pytest.mark.parametrize("firmware, machine, config", [
 	("bios", "q35", "qemu_q35"), ("bios", "pc", "qemu_pc"), ("uefi", "q35", "qemu_q35"),
-	("pvh", MICROVM, "virtio_cloud"),
+	("pvh", MICROVM, "virtio_all"),
 ])
 def test_net(boot, echo, firmware, machine, config):
 	"""DHCP, ARP, ping and UDP of every size with the host, on each bus."""
@@ -33,7 +33,7 @@ def test_net(boot, echo, firmware, machine, config):
 
 def test_net_mmio(boot, echo):
 	"""The MMIO transport, without PCI."""
-	passed(boot("virtio_cloud", "netcheck", firmware="pvh", machine="microvm", cores=2, args=MMIO,
+	passed(boot("virtio_all", "netcheck", firmware="pvh", machine="microvm", cores=2, args=MMIO,
 		nets=[user_net(echo, device="virtio-net-device")]), "netcheck")
 
 
@@ -64,7 +64,7 @@ def test_legacy_only_is_named(boot):
 
 @pytest.mark.parametrize("firmware, machine, config", [
 	("bios", "q35", "qemu_q35"), ("bios", "pc", "qemu_pc"), ("uefi", "q35", "qemu_q35"),
-	("pvh", MICROVM, "virtio_cloud"),
+	("pvh", MICROVM, "virtio_all"),
 ])
 def test_disk(boot, disk, firmware, machine, config):
 	"""Patterns over a drive, looked at by the host afterwards."""
@@ -75,7 +75,7 @@ def test_disk(boot, disk, firmware, machine, config):
 
 def test_disk_mmio(boot, disk):
 	image = disk(32)
-	passed(boot("virtio_cloud", "diskcheck", firmware="pvh", machine="microvm", cores=2, args=MMIO,
+	passed(boot("virtio_all", "diskcheck", firmware="pvh", machine="microvm", cores=2, args=MMIO,
 		disks=[{"file": image, "device": "virtio-blk-device"}]), "diskcheck")
 	verify_disk(image)
 

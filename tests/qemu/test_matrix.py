@@ -72,7 +72,7 @@ ROWS = [
 	Row("pvh", "pc", 4, 256, "PVH on i440fx", config="qemu_pc", nets=1, disks=1),
 	Row("pvh", MICROVM, 1, 4, "the least memory; no legacy hardware", display=False),
 	Row("pvh", MICROVM, 2, 256, "nobody has assigned the BARs", display=False, nets=1, disks=1),
-	Row("pvh", MICROVM, 4, 64, "serial only", config="virtio_cloud", display=False, nets=1, disks=1),
+	Row("pvh", MICROVM, 4, 64, "serial only", config="virtio_all", display=False, nets=1, disks=1),
 	Row("pvh", MICROVM, 8, 6 * GIB, "memory above 4 GiB, PCI windows of microvm", display=False, nets=1),
 	Row("pvh", MICROVM, 2, 64, "the smallest kernel", config="tiny", program="hello_asm", display=False),
 	# APIC ids with holes: three cores take the ids of four
