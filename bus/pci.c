@@ -115,13 +115,13 @@ void pci_write(uint32_t address, uint32_t offset, uint32_t width, uint32_t value
 	pci_dword(address, (offset & ~3u) + WRITE, dword);
 }
 
-// Behind b_system BUS_READ and BUS_WRITE.
-static uint32_t pci_bus(uint64_t bus_address, bool write, uint32_t value)
+// Behind b_system's BUS_READ, 0x50, and BUS_WRITE, 0x51.
+static uint64_t pci_bus(uint32_t value, uint64_t bus_address, uint32_t function)
 {
 	uint32_t dword = (uint16_t)bus_address;
 	if (dword >= (regions->base ? 1024 : 64))
 		return NOTHING;
-	return pci_dword(bus_address >> 16, dword * 4 + write, value);
+	return pci_dword(bus_address >> 16, dword * 4 + (function & WRITE), value);
 }
 
 // Backwards, so that where the list went in a circle a search goes on behind the last time round.

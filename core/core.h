@@ -100,7 +100,8 @@ enum { MADT_LAPIC = 0, MADT_IOAPIC = 1, MADT_OVERRIDE = 2, MADT_X2APIC = 9 };
 const void *madt_entry(uint8_t type, uint32_t index);
 
 #define VECTOR_TIMER 0xF0
-#define VECTOR_WAKE 0xF1
+#define VECTOR_WAKE 0xF1 // does nothing else
+#define VECTOR_KEY 0xF2
 #define VECTOR_SPURIOUS 0xFF
 
 // ---- Cores: smp.c ----
@@ -121,7 +122,7 @@ struct cpu {
 	uint32_t apic_id;
 	uint32_t index;
 	uint32_t state;          // CPU_*
-	uint32_t drop;           // RESET: leave what you do
+	uint32_t drop;           // DROP_*
 	void (*work)(void *arg); // entered when not NULL
 	void *arg;
 	uint64_t stack; // top, and behind it what XSAVE writes
@@ -130,12 +131,13 @@ struct cpu {
 	uint64_t pad[10];
 };
 _Static_assert(sizeof(struct cpu) == 256, "cheap to index");
-enum { CPU_ABSENT, CPU_IDLE, CPU_BUSY };
+enum { CPU_ABSENT, CPU_IDLE, CPU_BUSY = 2 };  // SMP_GET shows that bit
+enum { DROP_NOT, DROP_ASKED, DROP_ANSWERED }; // RESET: leave what you do; the interrupt that says so has come
 #define CPU_MAX (CONFIG_ON(CORE_SMP) ? 256 : 1)
 extern struct cpu cpus[CPU_MAX];
 extern uint32_t smp_listed;                      // cores that the firmware names
 extern uint32_t smp_cores;                       // that run
-extern uint32_t smp_busy;                        // that have work, the boot core counted
+extern uint32_t smp_busy;                        // that have work
 extern uint32_t cpu_xsave;                       // XSAVE is on
 struct cpu *smp_cpu(void);                       // of the calling core
 void cpu_paging(const uint64_t *root);           // control registers
@@ -148,10 +150,11 @@ int smp_wake(uint32_t core); // an interrupt that does nothing else
 #define CORE_STACKS 0x18000u // bytes for all stacks of one core; trampoline.S
 extern uint32_t smp_stacks;  // top of the first core's
 extern uint64_t gdt[], irq_table[];
-int smp_set(uint64_t code, uint64_t apic_id); // b_system SMP_SET
+bool smp_set(uint64_t code, uint64_t apic_id); // b_system SMP_SET
 void smp_reset(void);
-void smp_stop(void);             // panic: the other cores halt
-void smp_nmi(struct trap *trap); // RESET and panic reach the others by NMI
+void smp_idle(void) __attribute__((noreturn)); // done with what it had, or just come
+void smp_stop(void);                           // panic: the other cores halt
+void smp_nmi(struct trap *trap);               // RESET and panic reach the others by NMI
 int cpu_hypervisor(void);
 
 // ---- Others ----
@@ -202,7 +205,7 @@ void console_unlock(void); // panic: the holder of the lock will not come back
 uint32_t trap_vector(const struct trap *trap);
 int callback_key(ingot_callback fn, void *arg);
 void sys_delay(uint64_t us);
-void key_check(void);
+void key_call(void *arg);
 uint8_t program_input(void);
 size_t log_read(uint64_t from, char *to, size_t bytes, uint64_t *next);
 

@@ -47,9 +47,21 @@ uint64_t sys_core_id(void)
 	return self()->apic_id;
 }
 
+// The caller may be idle, in a callback.
+uint64_t sys_others_busy(void) __attribute__((used)) KEEPS_REGISTERS;
+uint64_t sys_others_busy(void)
+{
+	return smp_busy > self()->state / CPU_BUSY;
+}
+
 uint32_t smp_self(void)
 {
 	return task_offset() / 16;
+}
+
+uint32_t smp_dropped(void)
+{
+	return self()->drop;
 }
 
 uint32_t smp_count(void)

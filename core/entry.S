@@ -330,8 +330,7 @@ system_c:
 system_nothing:
 1:	ret
 
-	.global system_smp_set, system_smp_lock, system_smp_lock_end, system_smp_unlock, system_smp_busy
-	.global system_cores, system_tsc
+	.global system_smp_set, system_smp_unlock, system_cores, system_tsc
 system_smp_set:			// RAX comes back, the carry flag tells
 	push %rax
 	push %rcx
@@ -340,26 +339,11 @@ system_smp_set:			// RAX comes back, the carry flag tells
 	mov %rax, %rdi
 	mov %rdx, %rsi
 	call smp_set
-	neg %eax		// CF = (EAX != 0); pop and ret leave it
+	neg %al			// CF = (AL != 0); pop and ret leave it
 	jmp tx_out
-
-system_smp_lock:
-	lock btsw $0, (%rax)
-	jnc 1b
-2:	pause
-	testb $1, (%rax)
-	jnz 2b
-	jmp system_smp_lock
-system_smp_lock_end:
 
 system_smp_unlock:
 	lock btrw $0, (%rax)
-	ret
-
-system_smp_busy:		// the caller is busy itself
-	xor %eax, %eax
-	cmpl $1, smp_busy
-	seta %al
 	ret
 
 system_cores:
@@ -373,6 +357,21 @@ system_tsc:
 	or %rdx, %rax
 	pop %rdx
 	ret
+
+// The end of the kernel's code: where nothing but a lock is waited for, RESET may take a core away (core/smp.c).
+	.section .last.text, "ax"
+	.global lock_wait, system_smp_lock, system_smp_wait
+lock_wait:			// lock_wait(lock), for C
+	mov %rdi, %rax
+system_smp_lock:
+	lock btsw $0, (%rax)
+	jc system_smp_wait
+	ret
+system_smp_wait:
+	pause
+	testb $1, (%rax)
+	jnz system_smp_wait
+	jmp system_smp_lock
 
 // ---- Tables of addresses, which have 32 bits here and would have 64 in C ----------------------------------------
 	.section .rodata.tables, "a"
@@ -399,7 +398,7 @@ system_functions:		// core/syscall.c: these have the register interface's own co
 	function 0x12, system_smp_set
 	function 0x14, system_smp_lock
 	function 0x15, system_smp_unlock
-	function 0x16, system_smp_busy
+	function 0x16, sys_others_busy
 	function 0x1F, system_tsc
 system_functions_c:		// and these C's
 	function 0x00, time_ns
@@ -411,11 +410,11 @@ system_functions_c:		// and these C's
 	function 0x23, sys_screen
 	function 0x24, sys_screen
 	function 0x30, sys_net_status
-	function 0x50, sys_bus_read
+	function 0x50, sys_bus
 	function 0x53, sys_output_get
 system_functions_void:		// these return nothing
 	function 0x31, sys_net_config
-	function 0x51, sys_bus_write
+	function 0x51, sys_bus
 	function 0x52, sys_output_set
 	function 0x60, sys_on_timer
 	function 0x61, sys_on_receive

@@ -76,6 +76,6 @@ void irq_init(void)
 		gate[1] = (address & 0xFFFF0000) + 0x8E01 + (i < FIRST); // interrupt gate, stack 1 or 2
 	}
 	page_map((uintptr_t)stubs, (uintptr_t)stubs, PAGE, MAP_READ | MAP_EXEC);
-	handlers[VECTOR_WAKE] = (irq_handler)key_check; // another core has work for this one, which is awake now
+	handlers[VECTOR_KEY] = key_call;
 	handlers[VECTOR_TIMER] = timer_tick;
 }

@@ -3,7 +3,8 @@
 #include <console.h>
 
 #define RING 8192u
-#define WIDEST 24 // number
+#define WIDEST 24   // number
+#define PIECE 4096u // of a long text: so long RESET waits, 0.4 s on a serial line
 
 static char ring[RING];
 static uint64_t logged; // bytes ever
@@ -25,7 +26,12 @@ void console_write(const char *text, size_t len)
 {
 	uint64_t flags = irq_save();
 	lock_take(&console_lock);
-	write_all(text, len);
+	do {
+		size_t piece = min_u64(len, PIECE);
+		write_all(text, piece);
+		text += piece;
+		len -= piece;
+	} while (len && !smp_dropped());
 	lock_drop(&console_lock);
 	irq_restore(flags);
 }

@@ -138,6 +138,5 @@ void program_run(void)
 	cpu->work = (void (*)(void *))entry;
 	run_on_stack(cpu->work, native_too ? &native : NULL, native_too ? boot.arguments : NULL, (void *)cpu->stack);
 	log("\nprogram: ended\n");
-	for (;;)
-		__asm__ volatile("sti; hlt");
+	smp_idle();
 }

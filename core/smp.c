@@ -5,25 +5,21 @@
 #define TRAMPOLINE 0x8000ul
 #define TRAMPOLINE_BYTES 112 // at most
 #define INIT_US 10u
-#define START_US 200u      // between the start-up IPIs
-#define ONLINE_US 200000u  // a core that has not come by then is given up
-#define DROP_US 100000u    // RESET waits so long for a core to leave the kernel
-#define ANSWER_US 5000000u // and so long for a core to take an interrupt; emulated ones share few real ones
+#define START_US 200u     // between the start-up IPIs
+#define ONLINE_US 200000u // a core that has not come by then is given up
 
 extern const char trampoline[];
-void system_smp_lock(void), system_smp_lock_end(void);
-extern char __text_end[];
+void system_smp_wait(void);
 
 uint32_t smp_ticket = 1;
 static struct cpu *smp_end = cpus + 1; // behind the last that is listed
-static bool mwait, stopping;
+static bool stopping;
 
 // ---- What another core does -----------------------------------------------------------------------------------
 
-// Done with what it had, or just come.
-static void idle(struct cpu *cpu) __attribute__((noreturn));
-static void idle(struct cpu *cpu)
+void smp_idle(void)
 {
+	struct cpu *cpu = smp_cpu();
 	for (;;) {
 		cpu->work = NULL;
 		uint32_t state = __atomic_exchange_n(&cpu->state, CPU_IDLE, __ATOMIC_ACQ_REL);
@@ -35,10 +31,7 @@ static void idle(struct cpu *cpu)
 			__asm__ volatile("cli");
 			if (__atomic_load_n(&cpu->work, __ATOMIC_ACQUIRE))
 				break;
-			if (mwait) // an interrupt ends it too, and so does a store to work
-				__asm__ volatile("monitor; sti; mwait" ::"a"(&cpu->work), "c"(0), "d"(0) : "memory");
-			else
-				__asm__ volatile("sti; hlt" ::: "memory");
+			__asm__ volatile("sti; hlt" ::: "memory");
 		}
 		run_on_stack(cpu->work, cpu->arg, NULL, (void *)cpu->stack);
 	}
@@ -62,7 +55,7 @@ void core_main(uint32_t stack)
 	if (!cpu)
 		halt();
 	cpu_setup(cpu, stack);
-	idle(cpu);
+	smp_idle();
 }
 
 // ---- Start --------------------------------------------------------------------------------------------------------
@@ -103,7 +96,6 @@ void smp_init(void)
 {
 	memcpy((void *)TRAMPOLINE, trampoline, TRAMPOLINE_BYTES);
 	page_map(TRAMPOLINE, TRAMPOLINE, PAGE, MAP_READ | MAP_EXEC);
-	mwait = (cpu_id(1, 0).ecx & 0x80000008) == 8; // there, and no hypervisor, to which it would be an exit
 	start(IPI_INIT, INIT_US);
 	start(IPI_START | TRAMPOLINE >> 12, START_US);
 	start(IPI_START | TRAMPOLINE >> 12, ONLINE_US);
@@ -131,18 +123,15 @@ static int give(struct cpu *cpu, void (*fn)(void *), void *arg)
 	__atomic_add_fetch(&smp_busy, 1, __ATOMIC_RELAXED);
 	cpu->arg = arg;
 	__atomic_store_n(&cpu->work, fn, __ATOMIC_RELEASE);
-	if (!mwait)
-		apic_ipi(cpu->apic_id, IPI_FIXED | VECTOR_WAKE);
+	apic_ipi(cpu->apic_id, IPI_FIXED | VECTOR_WAKE);
 	return E_OK;
 }
 
-// SMP_SET: by APIC id; E_INVAL if the address is not aligned.
-int smp_set(uint64_t code, uint64_t apic_id)
+// SMP_SET: by APIC id; true if the core refuses.
+bool smp_set(uint64_t code, uint64_t apic_id)
 {
 	struct cpu *cpu = find(apic_id);
-	if (!cpu)
-		return E_NODEV;
-	return code & 15 ? E_INVAL : give(cpu, (void (*)(void *))code, NULL);
+	return !cpu || code & 15 || give(cpu, (void (*)(void *))code, NULL) != E_OK;
 }
 
 int smp_start(uint32_t core, void (*fn)(void *arg), void *arg)
@@ -154,24 +143,21 @@ int smp_start(uint32_t core, void (*fn)(void *arg), void *arg)
 
 static void idle_again(void)
 {
-	struct cpu *cpu = smp_cpu();
-	cpu->timer.next = 0;
-	idle(cpu);
+	timer_set(0, NULL, NULL);
+	smp_idle();
 }
 
-// A core in the middle of a kernel call holds locks and half a descriptor: it is asked again until it is out, which
-// SMP_LOCK alone may never be.
+// A core in the middle of a kernel call holds locks and half a descriptor: it is asked again until it is out.  Calls
+// that may last look at smp_dropped(), but for the wait of SMP_LOCK and lock_wait, which holds nothing.
 void smp_nmi(struct trap *trap)
 {
 	struct cpu *cpu = smp_cpu();
 	if (stopping)
 		halt();
-	uint32_t drop = cpu->drop;
-	if (!drop)
+	if (!cpu->drop)
 		panic_trap(trap);
-	__atomic_store_n(&cpu->drop, 0, __ATOMIC_RELEASE); // answered: the next one may be sent
-	if ((cpu->state != CPU_BUSY || drop == 1) && trap->rip < (uintptr_t)__text_end && // no program lies below
-		(trap->rip < (uintptr_t)system_smp_lock || trap->rip >= (uintptr_t)system_smp_lock_end))
+	__atomic_store_n(&cpu->drop, DROP_ANSWERED, __ATOMIC_RELEASE); // the next one may be sent
+	if (trap->rip < (uintptr_t)system_smp_wait) // it ends the kernel's code, and no program lies below
 		return;
 	apic_eoi(); // it may have been in a callback
 	trap->rip = (uint64_t)idle_again;
@@ -181,17 +167,24 @@ void smp_nmi(struct trap *trap)
 
 void smp_reset(void)
 {
-	for (struct cpu *cpu = cpus + 1; cpu < smp_end; cpu++) {
-		uint64_t deadline = time_deadline(DROP_US);
-		while (cpu->state == CPU_BUSY && cpu != smp_cpu()) {
-			uint64_t answer = time_deadline(ANSWER_US);
-			cpu->drop = time_passed(deadline) + 1;
+	static struct lock resetting; // or two cores would wait for each other
+	uint64_t flags = irq_save();  // a callback may reset, too
+	lock_wait(&resetting);
+	for (struct cpu *cpu = cpus; cpu < smp_end; cpu++) {
+		if (cpu == smp_cpu() || cpu->state == CPU_ABSENT)
+			continue;
+		cpu->timer.next = 0;
+		do { // once if it is idle: it may hang in a callback
+			cpu->drop = DROP_ASKED;
 			apic_ipi(cpu->apic_id, IPI_NMI);
 			// One at a time: an NMI that came late would find no reason for it, and panic.
-			while (__atomic_load_n(&cpu->drop, __ATOMIC_ACQUIRE) && !time_passed(answer))
-				;
-		}
+			while (__atomic_load_n(&cpu->drop, __ATOMIC_ACQUIRE) == DROP_ASKED)
+				cpu_pause();
+		} while (cpu->state == CPU_BUSY);
+		cpu->drop = DROP_NOT;
 	}
+	lock_drop(&resetting);
+	irq_restore(flags);
 }
 
 void smp_stop(void)

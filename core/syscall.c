@@ -35,7 +35,6 @@ static struct {
 	ingot_callback fn;
 	void *arg;
 	uint32_t core;
-	bool due;
 } on_key;
 
 uint8_t program_input(void)
@@ -46,26 +45,18 @@ uint8_t program_input(void)
 	return character;
 }
 
-void key_check(void)
+void key_call(void *arg)
 {
-	if (on_key.due && on_key.fn && on_key.core == smp_self()) {
-		on_key.due = false;
+	(void)arg;
+	if (on_key.fn)
 		program_callback(on_key.fn, on_key.arg);
-	}
 }
 
 void program_key(void)
 {
-	uint64_t flags = irq_save();
 	timer_wake(true);
-	if (on_key.fn) {
-		on_key.due = true;
-		if (on_key.core == smp_self())
-			key_check();
-		else
-			apic_ipi(cpus[on_key.core].apic_id, IPI_FIXED | VECTOR_WAKE);
-	}
-	irq_restore(flags);
+	if (on_key.fn)
+		apic_ipi(cpus[on_key.core].apic_id, IPI_FIXED | VECTOR_KEY); // to this core, too
 }
 
 int callback_key(ingot_callback fn, void *arg)
@@ -74,7 +65,6 @@ int callback_key(ingot_callback fn, void *arg)
 	barrier();
 	on_key.arg = arg;
 	on_key.core = smp_self();
-	on_key.due = false;
 	barrier();
 	on_key.fn = fn;
 	return E_OK;
@@ -88,8 +78,7 @@ uint64_t sys_core_get(void) __attribute__((used));
 uint64_t sys_screen(uint64_t rax, uint64_t rdx, uint32_t number) __attribute__((used));
 uint64_t sys_net_status(uint64_t rax, uint64_t net) __attribute__((used));
 void sys_net_config(uint64_t memory, uint64_t net) __attribute__((used));
-uint64_t sys_bus_read(uint64_t rax, uint64_t address) __attribute__((used));
-void sys_bus_write(uint64_t value, uint64_t address) __attribute__((used));
+uint64_t sys_bus(uint32_t value, uint64_t address, uint32_t number) __attribute__((used));
 void sys_output_set(uint64_t routine) __attribute__((used));
 uint64_t sys_output_get(void) __attribute__((used));
 void sys_on_timer(uint64_t routine, uint64_t period_us) __attribute__((used));
@@ -105,7 +94,7 @@ uint64_t sys_memory(void)
 uint64_t sys_core_get(void)
 {
 	const struct cpu *cpu = smp_cpu();
-	return ((uint64_t)cpu->work & ~15ul) | 1 | (cpu->state == CPU_BUSY ? 2 : 0);
+	return ((uint64_t)cpu->work & ~15ul) | 1 | (cpu->state & CPU_BUSY);
 }
 
 uint64_t sys_screen(uint64_t rax, uint64_t rdx, uint32_t number)
@@ -125,18 +114,12 @@ uint64_t sys_net_status(uint64_t rax, uint64_t net)
 
 void sys_net_config(uint64_t memory, uint64_t net)
 {
-	classic.net_config(net & 0xFF, (void *)memory);
+	classic.net_config((void *)memory, net & 0xFF);
 }
 
-uint64_t sys_bus_read(uint64_t rax, uint64_t address)
+uint64_t sys_bus(uint32_t value, uint64_t address, uint32_t number)
 {
-	(void)rax;
-	return classic.bus(address, false, 0);
-}
-
-void sys_bus_write(uint64_t value, uint64_t address)
-{
-	classic.bus(address, true, value);
+	return classic.bus(value, address, number);
 }
 
 void sys_output_set(uint64_t routine)
@@ -182,7 +165,7 @@ static void output_hex(uint64_t value, uint32_t digits, char end)
 void sys_dump_memory(uint64_t address, uint64_t bytes)
 {
 	const uint8_t *at = (const uint8_t *)address;
-	for (uint64_t i = 0; i < bytes; i++) {
+	for (uint64_t i = 0; i < bytes && !smp_dropped(); i++) {
 		if (!(i & 15)) {
 			output("\n", i ? 1 : 0);
 			output_hex(address + i, 16, ':');
@@ -200,8 +183,8 @@ void sys_dump_rax(uint64_t value)
 
 void sys_delay(uint64_t us)
 {
-	uint64_t deadline = time_ns() + us * 1000;
-	while (!time_passed(deadline))
+	uint64_t deadline = time_deadline(us);
+	while (!time_passed(deadline) && !smp_dropped())
 		;
 }
 

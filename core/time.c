@@ -176,9 +176,9 @@ uint64_t time_ns(void)
 	return ns;
 }
 
-uint64_t time_deadline(uint32_t us)
+uint64_t time_deadline(uint64_t us)
 {
-	return time_ns() + us * 1000ul;
+	return time_ns() + us * 1000;
 }
 
 int time_passed(uint64_t deadline)

@@ -19,14 +19,15 @@ void input_push(uint8_t character)
 		return;
 	flags = irq_save();
 	lock_take(&pushing);
-	if (head - tail < BUFFER) {
-		buffer[head % BUFFER] = character;
+	uint32_t at = head;
+	if (at - tail < BUFFER) {
+		buffer[at % BUFFER] = character;
 		barrier();
-		head++;
+		head = at + 1;
 	}
 	lock_drop(&pushing);
-	irq_restore(flags);
 	program_key();
+	irq_restore(flags);
 }
 
 void input_poll(struct input_source *source)

@@ -12,6 +12,9 @@ static inline void lock_take(struct lock *lock)
 	__asm__ volatile("1: lock btsl $0, %0; jnc 2f; pause; jmp 1b; 2:" : "+m"(lock->taken)::"memory", "cc");
 }
 
+// The same where a program may wait long, with no other lock taken: RESET takes the core away from there.
+void lock_wait(struct lock *lock);
+
 // Only by who has taken it.
 static inline void lock_drop(struct lock *lock)
 {

@@ -13,7 +13,7 @@ struct classic_calls {
 	void (*net_tx)(const void *frame, uint64_t len, uint32_t net); // takes a copy; drops what it can't send
 	uint64_t (*net_rx)(uint32_t net, void **frame);                // length, 0 if none; valid until the next call
 	uint64_t (*net_status)(uint32_t net);                          // MAC in bits 47:0, first byte highest; 0: none
-	void (*net_config)(uint32_t net, void *memory);                // at most 256 buffers of 2048 bytes, NULL: own pool
+	void (*net_config)(void *memory, uint32_t net);                // at most 256 buffers of 2048 bytes, NULL: own pool
 	// Sectors of 4096 bytes; returns how many were done: all or 0.
 	uint64_t (*nvs)(uint32_t op, uint64_t sector, uint64_t count, void *data, uint32_t drive);
 	uint32_t (*drive_kind)(uint32_t drive, const char **identity); // BLK_*, 0: none; identity as in struct blk_dev
@@ -21,7 +21,8 @@ struct classic_calls {
 	uint8_t (*input)(void);                                        // one character, 0 if none waits
 	bool input_polled; // a source has no interrupt: halted programs need a tick
 	// Configuration space; bits 47:32 segment, 31:24 bus, 23:16 device and function, 15:0 number of the dword.
-	uint32_t (*bus)(uint64_t address, bool write, uint32_t value);
+	// `function`: BUS_READ or BUS_WRITE.
+	uint64_t (*bus)(uint32_t value, uint64_t address, uint32_t function);
 };
 extern struct classic_calls classic;
 
@@ -46,7 +47,7 @@ int give_info(void *out, const void *all, uint32_t bytes);
 void net_classic_tx(const void *frame, uint64_t len, uint32_t net);
 uint64_t net_classic_rx(uint32_t net, void **frame);
 uint64_t net_classic_status(uint32_t net);
-void net_classic_config(uint32_t net, void *memory);
+void net_classic_config(void *memory, uint32_t net);
 uint32_t net_count(void);
 int net_info(uint32_t net, struct ingot_net_info *out);
 int net_stats(uint32_t net, struct ingot_net_stats *out);
@@ -78,5 +79,6 @@ uint8_t input_read(void);
 // From an interrupt handler: calls a program's routine on this core, its vector registers kept.
 void program_callback(ingot_callback fn, void *arg);
 
-// A character has been put where classic.input finds it: wakes the program, calls its routine (on_key).  Any context.
+// A character has been put where classic.input finds it: wakes the program, has its routine called (on_key).  With
+// interrupts off.
 void program_key(void);

@@ -7,3 +7,6 @@ uint32_t smp_count(void);
 
 // The index of the calling core, without touching a device.
 uint32_t smp_self(void);
+
+// Not 0 while RESET wants the calling core back: what waits, or is long, ends now.  Nobody sees how it ended.
+uint32_t smp_dropped(void);

@@ -9,7 +9,7 @@ uint64_t time_ns(void);
 void time_delay_us(uint32_t us);
 
 // A deadline for a wait of one's own:  uint64_t end = time_deadline(us);  while (!done) if (time_passed(end)) ...
-uint64_t time_deadline(uint32_t us);
+uint64_t time_deadline(uint64_t us);
 int time_passed(uint64_t deadline);
 
 // Has the boot core's timer interrupt call fn(alarm), once, when time_ns() has reached `at`; 0 calls it off.  An alarm

@@ -184,7 +184,7 @@ uint64_t net_classic_status(uint32_t index)
 	return __builtin_bswap64(mac) >> 16;
 }
 
-void net_classic_config(uint32_t index, void *memory)
+void net_classic_config(void *memory, uint32_t index)
 {
 	struct net_dev *net = net_find(index);
 	if (!net)

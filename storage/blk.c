@@ -3,6 +3,7 @@
 #include <log.h>
 #include <mem.h>
 #include <program.h>
+#include <smp.h>
 #include <time.h>
 
 #define SECTOR_SHIFT 12 // of the register interface
@@ -51,6 +52,8 @@ static int blk_wait(struct blk_dev *blk, struct ingot_blk_req *req, uint64_t lef
 	bool more = true;
 	int status = E_OK;
 	for (;;) {
+		if (smp_dropped())
+			status = E_BUSY;
 		while (more && status == E_OK) {
 			req->count = min_u64(left, most);
 			int rc = blk_check(blk, 0, req);
@@ -107,7 +110,7 @@ static int blk_bounce(struct blk_dev *blk, struct ingot_blk_req *req, uint64_t l
 
 static int blk_locked(struct blk_dev *blk, struct ingot_blk_req *req, uint64_t left)
 {
-	lock_take(&blk->lock); // a callback must not wait, so it never comes here
+	lock_wait(&blk->lock); // a callback must not wait, so it never comes here
 	int rc = CONFIG_ON(STORAGE_BOUNCE) && req->op <= INGOT_WRITE && (uintptr_t)req->data & (blk->info.align - 1) ?
 		blk_bounce(blk, req, left) :
 		blk_wait(blk, req, left);

@@ -193,7 +193,7 @@ FAKE void time_delay_us(uint32_t us)
 	fake_now_ns += us * 1000ULL;
 }
 
-FAKE uint64_t time_deadline(uint32_t us)
+FAKE uint64_t time_deadline(uint64_t us)
 {
 	return time_ns() + us * 1000ULL;
 }
@@ -240,6 +240,16 @@ bool fake_irq_refuse;
 FAKE uint32_t smp_count(void)
 {
 	return fake_cores;
+}
+
+FAKE uint32_t smp_dropped(void)
+{
+	return 0;
+}
+
+FAKE void lock_wait(struct lock *lock)
+{
+	lock_take(lock);
 }
 
 FAKE uint32_t smp_self(void)

@@ -139,6 +139,21 @@ def test_timer(flat):
 	assert "time: fine\nboot core: ticks\nother core: ticks\n" in machine.output
 
 
+def test_callback_state(flat):
+	assert "state: fine" in flat("callback", args=["-cpu", "max"]).finish()
+
+
+def test_reset(flat, disk):
+	"""A slow drive, a long text: RESET waits until nothing is locked, and not until it is done."""
+	output = flat("reset", cores=3, disks=[{"file": disk(64), "drive": "throttling.iops-total=8"}]).finish()
+	assert output.count("reset\n") == 4 and "callbacks: fine" in output
+
+
+def test_boot_core(flat):
+	output = flat("others", cores=2).finish()
+	assert "program: ended\nended: fine\nreset: fine\n" in output, output
+
+
 def test_cores(flat, disk):
 	"""Work, locks, RESET; calls of all cores at once neither mix up lines nor frames nor sectors."""
 	cores, lines = 4, 20

@@ -12,7 +12,7 @@ start:	xor edx, edx
 .last:	mov [interfaces], edx
 	say "interfaces", 10
 	call never_sent
-	lea rax, [buffers]
+	lea rax, [buffers + 1]		; any alignment
 	xor edx, edx
 	system NET_CONFIG		; interface 0 receives into the program's own memory
 	say "ready", 10

@@ -241,9 +241,9 @@ static void discovery_by_ecam(void **state)
 	assert_int_equal(pci_read(0x0010, 0x0A, 2), 0x0200);
 	assert_int_equal(pci_read(0x0010, 0x2E, 1), 0xBB);
 	assert_int_equal(pci_read(0x10010, 0, 4), NOTHING);
-	assert_int_equal(classic.bus(0x0000000000100002, false, 0), 0x02000000);
-	assert_int_equal(classic.bus(0x0000000000100400, false, 0), NOTHING); // past the 4 KiB
-	assert_int_equal(classic.bus(0x0000000100100000, false, 0), NOTHING); // no such segment
+	assert_int_equal(classic.bus(0, 0x0000000000100002, 0x50), 0x02000000);
+	assert_int_equal(classic.bus(0, 0x0000000000100400, 0x50), NOTHING); // past the 4 KiB
+	assert_int_equal(classic.bus(0, 0x0000000100100000, 0x50), NOTHING); // no such segment
 }
 
 static void discovery_by_ports(void **state)
@@ -254,9 +254,9 @@ static void discovery_by_ports(void **state)
 	assert_int_equal(ecam.reads + ecam.writes, 0);
 	assert_int_equal(pci_read(0x0010, 0x02, 2), 0x10D3);
 	assert_int_equal(pci_read(0x10010, 0, 4), NOTHING);
-	assert_int_equal(classic.bus(0x0000000000100000, false, 0), 0x10D38086);
-	assert_int_equal(classic.bus(0x0000000000100040, false, 0), NOTHING); // no extended space
-	classic.bus(0x0000000000100001, true, COMMAND_MEMORY);
+	assert_int_equal(classic.bus(0, 0x0000000000100000, 0x50), 0x10D38086);
+	assert_int_equal(classic.bus(0, 0x0000000000100040, 0x50), NOTHING); // no extended space
+	classic.bus(COMMAND_MEMORY, 0x0000000000100001, 0x51);
 	assert_int_equal(pci_read(0x0010, PCI_COMMAND, 2), COMMAND_MEMORY);
 }
 

@@ -35,7 +35,7 @@ void smp_nmi(struct trap *trap)
 	(void)trap;
 }
 
-void key_check(void)
+void key_call(void *arg)
 {
 }
 

@@ -40,6 +40,11 @@ bool page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t flags)
 	return true;
 }
 
+void smp_idle(void)
+{
+	halt();
+}
+
 struct cpu *smp_cpu(void)
 {
 	static struct cpu cpu;

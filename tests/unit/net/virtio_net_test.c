@@ -676,7 +676,7 @@ static void classic_frames(void **state)
 			assert_int_equal(b_net_rx(0, &at), 0);
 		assert_int_equal(*(uint8_t *)before, (uint8_t)i);
 	}
-	net_classic_config(0, memory);
+	net_classic_config(memory, 0);
 	assert_false(far->accepted & BIT(1));
 	assert_int_equal(far_waiting(&far->queue[0]), 127);
 	arrive(0, 100, 3, 0);
@@ -684,7 +684,7 @@ static void classic_frames(void **state)
 	assert_in_range((uintptr_t)at, (uintptr_t)memory, (uintptr_t)memory + sizeof(memory));
 	b_net_tx(data, 64, 0);
 	far_give(tx, far_take(tx), 0);
-	net_classic_config(0, NULL);
+	net_classic_config(NULL, 0);
 	arrive(0, 100, 3, 0);
 	assert_int_equal(b_net_rx(0, &at), 100);
 	assert_false((uint8_t *)at >= memory && (uint8_t *)at < memory + sizeof(memory));
