@@ -5,15 +5,18 @@
 #include <driver.h>
 #include <input.h>
 #include <pio.h>
+#include <time.h>
 
 #define PORT(reg) (CONFIG_SERIAL_PORT + SERIAL_##reg)
 #define IRQ (CONFIG_SERIAL_PORT & 0x100 ? 4 : 3) // of COM1 and COM3, of COM2 and COM4
 // Reads of the line status in which a transmitter must send 16 characters (1.4 ms), or a hypervisor find room for them
 // on a slow terminal: 10 to 75 ms, as fast as the bus is.
 #define PATIENCE 50000
-#define SEQUENCE_WAIT 400 // reads in which the next character of a sequence comes (87 us)
-#define BYTES_MAX 256     // that one interrupt takes
-#define EARLY_MAX 255     // what a pipe brings at once, as much as input.c holds
+#define SEQUENCE_WAIT 400     // reads in which the next character of a sequence comes (87 us)
+#define TOGETHER_NS 50000000u // on a slow line; no typist is so fast
+#define SEQUENCE 0x100        // an escape character and [, and perhaps parameters
+#define BYTES_MAX 256         // that one interrupt takes
+#define EARLY_MAX 255         // what a pipe brings at once, as much as input.c holds
 
 // Not allocated, as it is there before memory is.
 struct serial {
@@ -22,7 +25,8 @@ struct serial {
 	bool stuck;                   // the transmitter was given up
 	uint8_t depth;                // of its FIFO; 0: there is no port
 	uint8_t room;                 // characters that go out before the line status must be asked
-	uint8_t previous;             // character received
+	uint32_t previous;            // character received, or SEQUENCE
+	uint64_t together_ns;         // until then the next one may belong to it
 	uint8_t early[EARLY_MAX + 1]; // characters received before the kernel ran
 };
 static struct serial port;
@@ -109,37 +113,42 @@ static int serial_next(uint32_t tries)
 	return -1;
 }
 
-static uint8_t serial_character(uint8_t character, uint8_t previous)
+// The character of a key, 0 if it has none.
+static uint8_t serial_key(uint32_t character, uint32_t previous)
 {
+	if (previous == SEQUENCE && character >= '@') {
+		character -= 'A';
+		return character < 4 ? (character ^ 2) + 2 : 0; // up, down, right, left
+	}
 	if (character == '\r' || character == '\n')
 		return character == '\n' && previous == '\r' ? 0 : INPUT_ENTER;
 	return character == '\b' || character == 0x7F ? INPUT_BACKSPACE : character;
 }
 
 // Takes what has come.  An escape character that [ follows as fast as no typist can begins a sequence: arrows are
-// A to D (ECMA-48, 8.3.22 and 8.3.18 to 20), the others have no character here.
+// A to D (ECMA-48, 8.3.22 and 8.3.18 to 20), the others have no character here.  On a slow line a sequence comes bit by
+// bit; if that is too slow for its escape character, this has been a key when the rest comes.
 static void serial_take(void *self)
 {
+	uint32_t tries = 1; // more if an escape character has come that may begin a sequence
 	(void)self;
-	for (int left = BYTES_MAX; left > 0; left--) {
-		int character = serial_next(1);
-		if (character == 0x1B) {
-			character = serial_next(SEQUENCE_WAIT);
-			if (character == '[') {
-				do // parameters are ' ' to '?'
-					character = serial_next(SEQUENCE_WAIT) - ' ';
-				while (--left && (uint32_t)character < 0x20);
-				character -= 'A' - ' ';
-				if ((uint32_t)character < 4) // up, down, right, left
-					input_push((character ^ 2) + 2);
-				continue;
-			}
+	for (uint32_t left = BYTES_MAX; left--;) {
+		int character = serial_next(tries);
+		uint64_t now = time_ns();
+		uint32_t previous = now < port.together_ns ? port.previous : 0;
+		if ((previous == 0x1B && character == '[') || (previous == SEQUENCE && (uint32_t)character - ' ' < 0x20))
+			character = SEQUENCE; // parameters are ' ' to '?'
+		else if (tries > 1)
 			input_push(0x1B);
-		}
 		if (character < 0)
 			return;
-		input_push(serial_character(character, port.previous));
 		port.previous = character;
+		port.together_ns = now + TOGETHER_NS;
+		tries = SEQUENCE_WAIT;
+		if (character != 0x1B || !left) {
+			input_push(serial_key(character, previous));
+			tries = 1;
+		}
 	}
 	pio_write8(PORT(IER), 0); // more waits: another edge for it
 	pio_write8(PORT(IER), SERIAL_IER_RECEIVED);
@@ -152,7 +161,7 @@ static int serial_input_probe(void)
 	port.source.take = serial_take;
 	input_attach(&port.source, IRQ);
 	for (const uint8_t *early = port.early; *early; early++)
-		input_push(serial_character(*early, 0));
+		input_push(serial_key(*early, 0));
 	pio_write8(PORT(IER), SERIAL_IER_RECEIVED);
 	return E_OK;
 }

@@ -278,18 +278,53 @@ static void timing(void **state)
 	uart.late_at = 2; // a real line: 87 us between characters
 	uart.late_by = 100;
 	assert_string_equal(TYPED("\x1B[A"), "\x04");
-	uart.late_at = 1;
+	uart.late_at = 1; // its end has an interrupt of its own
 	uart.late_by = 100;
-	assert_string_equal(TYPED("\x1B[A"), "\x04");
+	assert_string_equal(TYPED("\x1B[A"), "");
+	uart.late_by = 0;
+	fake_line_fire(4);
+	assert_int_equal(input_read(), 4);
 	uart.late_at = 2; // somebody types Escape, then [, then A
 	uart.late_by = 5000;
 	uart.status_reads = 0;
 	assert_string_equal(TYPED("\x1B[A"), "\x1B");
 	assert_in_range(uart.status_reads, 10, 1000);
 	uart.late_by = 0;
+	fake_now_ns += 100000000;
 	fake_line_fire(4);
 	assert_int_equal(input_read(), '[');
 	assert_int_equal(input_read(), 'A');
+}
+
+// A sequence that comes in several interrupts.
+static void slow_line(void **state)
+{
+	(void)state;
+	plug_in();
+	start();
+	fake_platform_driver("serial input")->probe();
+	assert_string_equal(TYPED("\x1B"), "\x1B"); // so late that it has been a key
+	fake_now_ns += 20000000;
+	assert_string_equal(TYPED("["), "");
+	fake_now_ns += 20000000;
+	assert_string_equal(TYPED("A"), "\x04");
+	assert_string_equal(TYPED("A"), "A");
+	assert_string_equal(TYPED("ab\x1B["), "ab");
+	fake_now_ns += 40000000;
+	assert_string_equal(TYPED("D\x1B[1"), "\x03");
+	assert_string_equal(TYPED(";"), "");
+	assert_string_equal(TYPED("5Hc"), "c");
+	assert_string_equal(TYPED("\x1B["), ""); // what was no sequence doesn't take the next key with it
+	fake_now_ns += 60000000;
+	assert_string_equal(TYPED("A"), "A");
+	assert_string_equal(TYPED("\x1B[\r"), "\x1C");
+	assert_string_equal(TYPED("\x1B\x1B[B"), "\x1B\x05");
+	assert_string_equal(TYPED("\x1Bx[A"), "\x1Bx[A");
+	static char full[257]; // an escape character is the last that an interrupt takes
+	memset(full, 'x', 255);
+	full[255] = 0x1B;
+	full[256] = 0;
+	assert_string_equal(typed(full, 256), full);
 }
 
 static void broken(void **state)
@@ -360,6 +395,7 @@ int main(void)
 		cmocka_unit_test_setup(firmware_sends, fake_setup),
 		cmocka_unit_test_setup(keys, fake_setup),
 		cmocka_unit_test_setup(timing, fake_setup),
+		cmocka_unit_test_setup(slow_line, fake_setup),
 		cmocka_unit_test_setup(broken, fake_setup),
 		cmocka_unit_test_setup(typed_early, fake_setup),
 		cmocka_unit_test_setup(polled, fake_setup),
