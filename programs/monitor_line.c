@@ -228,17 +228,17 @@ static int wait_key(void)
 	return ingot_wait_key();
 }
 
-// The next byte, if it comes within 20 ms: a terminal sends the bytes of one key together.
+// The next byte, if it comes within 50 ms: a terminal sends the bytes of one key together.
 static int next_byte(void)
 {
 	int key = 0;
-	for (uint64_t end = deadline(20000); !key && !passed(end); ingot_relax())
+	for (uint64_t end = deadline(50000); !key && !passed(end); ingot_relax())
 		key = ingot->read();
 	return key;
 }
 
 // A key; the sequences that a terminal on the serial line sends for arrows (ECMA-48, 8.3: CSI A to D) are turned into
-// what a keyboard gives.
+// what a keyboard gives.  The kernel does so, too; on a slow line it says Escape first.
 static int read_key(void)
 {
 	static const char arrows[] = { KEY_UP, KEY_DOWN, KEY_RIGHT, KEY_LEFT };
@@ -246,6 +246,8 @@ static int read_key(void)
 	if (key != KEY_ESCAPE)
 		return key;
 	key = next_byte();
+	if (key >= KEY_RIGHT && key <= KEY_DOWN)
+		return key;
 	if (key != '[' && key != 'O') { // a key of its own behind Escape
 		if (key && ahead_end < sizeof(ahead))
 			ahead[ahead_end++] = (char)key;

@@ -139,6 +139,7 @@ static void editing(void **state)
 	assert_string_equal(typed(ESCAPE "[A" ESCAPE "[D"
 									 "1" ENTER),
 		"1b");
+	assert_string_equal(typed("c" ESCAPE LEFT "b" ENTER), "bc"); // as the kernel tells it on a slow line
 	assert_string_equal(
 		typed("0123456789012345678901234567890123456789012345678901234567890123456789012345678901234" ENTER),
 		"0123456789012345678901234567890123456789012345678901234567890123456789012345");
