@@ -118,9 +118,28 @@ static int inside(uint64_t base, uint64_t bytes, uint64_t limit)
 	return base <= limit && bytes <= limit - base;
 }
 
+static const char not_static[] = "not a static ELF64 program for x86-64";
+
+// What INGOT_NEEDS asks for; any other note is nobody's concern.
+static const char *check_note(const struct file *file, const Elf64_Phdr *segment)
+{
+	struct ingot_note note;
+	if (segment->p_filesz < sizeof(note) || !inside(segment->p_offset, sizeof(note), file->bytes))
+		return NULL;
+	const char *error = file_read(file, segment->p_offset, &note, sizeof(note));
+	if (!error && note.name_bytes == 6 && note.type == 1 && !note.name[5] && text_equal(note.name, "Ingot") &&
+		note.api_bytes > ingot->size)
+		error = "it needs a newer kernel";
+	return error;
+}
+
 static const char *load_segment(const struct file *file, const Elf64_Phdr *segment, const struct ingot_memory *memory)
 {
 	uint64_t offset = segment->p_vaddr - PROGRAM_BASE;
+	if (segment->p_type == PT_NOTE)
+		return check_note(file, segment);
+	if (segment->p_type == PT_DYNAMIC || segment->p_type == PT_INTERP)
+		return not_static;
 	if (segment->p_type != PT_LOAD || !segment->p_memsz) // linkers leave empty ones, at any address
 		return NULL;
 	if (!inside(segment->p_offset, segment->p_filesz, file->bytes))
@@ -135,7 +154,7 @@ static const char *load_elf(const struct file *file, const Elf64_Ehdr *elf, cons
 	int entered = 0;
 	if (elf->e_ident[EI_CLASS] != ELFCLASS64 || elf->e_ident[EI_DATA] != ELFDATA2LSB || elf->e_type != ET_EXEC ||
 		elf->e_machine != EM_X86_64 || elf->e_phentsize != sizeof(Elf64_Phdr))
-		return "not a static ELF64 program for x86-64";
+		return not_static;
 	if (!inside(elf->e_phoff, (uint64_t)elf->e_phnum * sizeof(Elf64_Phdr), file->bytes))
 		return "the file is cut short";
 	for (uint32_t i = 0; i < elf->e_phnum; i++) {

@@ -219,6 +219,15 @@ static Elf64_Phdr *put_elf(Elf64_Ehdr **elf)
 	return segments;
 }
 
+static void put_note(Elf64_Ehdr *elf, uint32_t api_bytes)
+{
+	Elf64_Phdr *segments = (Elf64_Phdr *)((uint8_t *)elf + 64);
+	struct ingot_note *note = (struct ingot_note *)((uint8_t *)elf + 512);
+	*note = (struct ingot_note){ sizeof("Ingot"), 4, 1, "Ingot", api_bytes };
+	segments[0].p_offset = 512;
+	segments[0].p_filesz = sizeof(*note);
+}
+
 static void elf_file(void **state)
 {
 	Elf64_Ehdr *elf;
@@ -235,6 +244,9 @@ static void elf_file(void **state)
 	assert_int_equal(memory_bytes[1 + TEXT_BYTES], OLD);
 	assert_memory_equal(memory_bytes + 0x10000, file + DATA_AT, 0x1000);
 	assert_int_equal(memory_bytes[0x11000], OLD);
+	put_elf(&elf);
+	put_note(elf, ingot->size);
+	assert_null(load_first(&entry, &is_elf));
 }
 
 static void wrong_elf_files(void **state)
@@ -277,6 +289,9 @@ static void wrong_elf_files(void **state)
 	REFUSED(elf->e_entry = PROGRAM_BASE + 0x10000, no_entry);
 	REFUSED(elf->e_phnum = 0, no_entry);
 	REFUSED(segments[1].p_flags = PF_R, no_entry);
+	REFUSED(segments[2].p_type = PT_DYNAMIC, kind);
+	REFUSED(segments[2].p_type = PT_INTERP, kind);
+	REFUSED(put_note(elf, ingot->size + 8), "it needs a newer kernel");
 	REFUSED(record(0)->bytes = 20, kind); // the rest of the header is zero
 }
 
