@@ -439,10 +439,15 @@ static void execute(const char *line)
 		print("usage: %s%s\n", command->name, command->arguments);
 }
 
+void prompt(void)
+{
+	for (;;)
+		execute(read_line());
+}
+
 int main(void)
 {
 	uint32_t cores = ingot->core_count();
 	print("%s monitor, %u core%s. Commands: help\n", ingot->kernel, cores, cores == 1 ? "" : "s");
-	for (;;)
-		execute(read_line());
+	prompt();
 }

@@ -50,6 +50,10 @@ struct drive_counts { // monitor_start.S knows where they are
 // What programs have done with a drive; NULL: it is not counted.
 const struct drive_counts *drive_counts(uint32_t blk);
 
+// ---- monitor.c -----------------------------------------------------------------------------------------------------
+
+void prompt(void) __attribute__((noreturn)); // a command, and the next one
+
 // ---- monitor_memory.c, monitor_pci.c, monitor_log.c: commands; 0, or -1 if they don't understand their words ------
 
 struct request {

@@ -19,8 +19,11 @@ enum { CALL_READ = 4, CALL_WRITE = 5, CALL_SYSTEM = 6, CALL_NATIVE = 8, CALL_COU
 
 uint64_t program_call(uintptr_t entry, const struct ingot_api *api, const char *arguments);
 void program_leave(void) __attribute__((noreturn));
+void program_again(void *arg);
 void program_read(void), program_write(void), program_system(void);
 void program_shutdown(void) __attribute__((noreturn));
+void program_was_reset(void);
+void program_dropped(void) __attribute__((noreturn));
 extern uint64_t kernel_read, kernel_write, kernel_system;
 struct drive_counts program_drives[COUNTED_DRIVES];
 _Static_assert(sizeof(struct drive_counts) == COUNTS_BYTES && offsetof(struct drive_counts, reads) == COUNTS_READS &&
@@ -34,7 +37,10 @@ static union {
 	struct ingot_api api;
 	char bytes[TABLE_BYTES];
 } table;
+static uint64_t calls[CALL_COUNT]; // the kernel's
 static int was_shut_down;
+static uint32_t shut_down_by; // core
+static volatile int waits;    // for being stopped
 
 // ---- Before ---------------------------------------------------------------------------------------------------------
 
@@ -144,6 +150,8 @@ static void make_table(void)
 
 static void replace_calls(void)
 {
+	for (uint32_t i = 0; i < CALL_COUNT; i++)
+		calls[i] = CALLS[i];
 	kernel_read = CALLS[CALL_READ];
 	kernel_write = CALLS[CALL_WRITE];
 	kernel_system = CALLS[CALL_SYSTEM];
@@ -167,14 +175,26 @@ static void end_interrupt(void)
 		*APIC_EOI = 0;
 }
 
-// The stack under the program is the first core's: on another one nothing leads back to the prompt.
+// On the first core the way back is its stack; from another one it is RESET.
 void program_shutdown(void)
 {
-	if (ingot->core_self())
-		ingot->shutdown();
-	end_interrupt();
+	shut_down_by = ingot->core_self();
 	was_shut_down = 1;
+	if (shut_down_by) {
+		b_system(B_RESET, 0, 0);
+		waits = 1;
+		for (;;)
+			__asm__ volatile("cli; hlt"); // until the first one stops us
+	}
+	end_interrupt();
 	program_leave();
+}
+
+// Behind RESET, on the core that called it: all others are idle, and the first one must not stay so.
+void program_was_reset(void)
+{
+	if (ingot->core_self())
+		ingot->core_start(0, program_again, NULL);
 }
 
 static uint32_t busy_core(void)
@@ -187,10 +207,12 @@ static uint32_t busy_core(void)
 
 static void drop_work(void)
 {
-	for (uint32_t core; (core = busy_core());) {
+	uint32_t core = busy_core();
+	while (shut_down_by && !waits) // where RESET finds it, though it may have been idle but for a callback
+		ingot_relax();
+	if (core && core != shut_down_by)
 		print("core %u was still at work for it and is stopped\n", core);
-		b_system(B_RESET, 0, 0); // and so are all others
-	}
+	b_system(B_RESET, 0, 0); // and so are all others, and their callbacks
 }
 
 // Work on other cores goes on until it is done, or Escape is pressed; a program that switches off has no use for it.
@@ -259,6 +281,24 @@ static void end_claims(void)
 	}
 }
 
+// Whatever the program has left behind.  It may still be at work on other cores when this begins.
+static void program_end(void)
+{
+	ingot_print("\n");
+	finish_work();
+	for (uint32_t i = 0; i < CALL_COUNT; i++)
+		CALLS[i] = calls[i];
+	end_claims();
+	end_callbacks();
+	end_transfers();
+}
+
+void program_dropped(void)
+{
+	program_end();
+	prompt();
+}
+
 static const char *load(const struct file *file, const char *arguments, uintptr_t *entry, int *is_elf)
 {
 	struct ingot_memory memory = { .size = sizeof(memory) };
@@ -272,7 +312,6 @@ static const char *load(const struct file *file, const char *arguments, uintptr_
 
 void program_run(const struct file *file, const char *arguments)
 {
-	uint64_t calls[CALL_COUNT];
 	uintptr_t entry;
 	int is_elf;
 	const char *error = load(file, arguments, &entry, &is_elf);
@@ -280,19 +319,13 @@ void program_run(const struct file *file, const char *arguments)
 		print("%s: %s\n", file->name, error);
 		return;
 	}
-	for (uint32_t i = 0; i < CALL_COUNT; i++)
-		calls[i] = CALLS[i];
 	make_table();
 	replace_calls();
 	was_shut_down = 0;
+	shut_down_by = 0;
+	waits = 0;
 	int result = (int)program_call(entry, is_elf ? &table.api : NULL, is_elf ? arguments : NULL);
-	for (uint32_t i = 0; i < CALL_COUNT; i++)
-		CALLS[i] = calls[i];
-	ingot_print("\n");
 	if (is_elf && !was_shut_down && result)
-		print("%s: returned %d\n", file->name, result);
-	finish_work();
-	end_claims();
-	end_callbacks();
-	end_transfers();
+		print("\n%s: returned %d", file->name, result);
+	program_end();
 }

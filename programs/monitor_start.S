@@ -6,6 +6,7 @@
 #include "monitor_run.h"
 
 #define STACK_BYTES 8192
+#define RESET 0x7D
 #define SHUTDOWN 0x7F
 #define SECTOR_SHIFT 12
 #define MXCSR_DEFAULT 0x1F80
@@ -84,15 +85,51 @@ program_leave:
 	ret
 	.size	program_call, . - program_call
 
-// In b_system's place while a program runs: SHUTDOWN ends the program.
+// The first core again, after RESET on another one has dropped whatever it did: from the start of its own stack.
+	.globl	program_again
+	.type	program_again, @function
+program_again:
+	mov	$own_stack_end, %esp
+	call	program_dropped
+	.size	program_again, . - program_again
+
+// In b_system's place while a program runs: SHUTDOWN ends the program, and RESET gives the first core back to us.
 	.globl	program_system
 	.type	program_system, @function
 program_system:
 	cmp	$SHUTDOWN, %rcx
 	je	1f
+	cmp	$RESET, %rcx
+	je	2f
 	jmp	*kernel_system
 1:	and	$-16, %rsp
 	call	program_shutdown
+2:	call	*kernel_system
+	push	%rbp
+	mov	%rsp, %rbp
+	push	%rax
+	push	%rcx
+	push	%rdx
+	push	%rsi
+	push	%rdi
+	push	%r8
+	push	%r9
+	push	%r10
+	push	%r11
+	and	$-16, %rsp
+	call	program_was_reset
+	lea	-72(%rbp), %rsp
+	pop	%r11
+	pop	%r10
+	pop	%r9
+	pop	%r8
+	pop	%rdi
+	pop	%rsi
+	pop	%rdx
+	pop	%rcx
+	pop	%rax
+	pop	%rbp
+	ret
 	.size	program_system, . - program_system
 
 // In the place of b_nvs_read and b_nvs_write: RCX = sectors, RDX = drive -> RCX = sectors or 0, the rest as it was.

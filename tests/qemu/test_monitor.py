@@ -119,7 +119,7 @@ def test_run(boot, disk, volume):
 	stats = command(machine, "stats net0")
 	assert int(re.search(r"sent +(\d+) frames", stats)[1]) > 20 and "net0: queues   1 of 1" in stats
 	endings(machine)
-	machine.send("run endings elsewhere\r")	# there is no way back from another core
+	machine.send("shutdown\r")
 	machine.finish()
 
 
@@ -135,7 +135,10 @@ def endings(machine):
 	machine.expect("^> ")
 	assert "core 1 was still at work for it and is stopped" in command(machine, "run endings abandon")
 	assert "core 1: APIC id 1, idle" in command(machine, "cores")
-	assert "stopped" not in command(machine, "run endings callback")
+	for how in ("callback", "elsewhere", "ticking", "callback"):
+		assert "stopped" not in command(machine, f"run endings {how}")
+	said = command(machine, "run endings reset")
+	assert "the others are idle: 1\n" in said and "core 1 still works for it; Escape stops it\n" in said, said
 	command(machine, "run endings behind")
 	assert "units are fresh" in command(machine, "run endings units")
 	assert "memory is clean" in command(machine, "run endings memory")	# no read came late

@@ -1,4 +1,5 @@
 // A program for the monitor's `run`: its first argument says how it behaves and how it ends.
+#include <baremetal.h>
 #include <ingot_pci.h>
 #include <lib.h>
 
@@ -59,6 +60,25 @@ static void switch_off(void *arg)
 {
 	(void)arg;
 	ingot->shutdown();
+}
+
+static void switch_off_in_a_callback(void *arg)
+{
+	ingot->on_timer(1000, switch_off, arg);
+}
+
+static void reset(void *arg)
+{
+	(void)arg;
+	b_system(B_RESET, 0, 0);
+	print("the others are idle: %u\n", ingot->core_self());
+	ingot->delay_us(400000);
+}
+
+static void spin_for(void (*fn)(void *arg))
+{
+	ingot->core_start(1, fn, NULL);
+	spin(NULL);
 }
 
 static void tick(void *arg)
@@ -145,9 +165,11 @@ int main(int argc, char **argv)
 	} else if (text_equal(how, "behind")) {
 		leave_everything_behind();
 	} else if (text_equal(how, "elsewhere")) {
-		ingot->core_start(1, switch_off, NULL);
-		for (;;)
-			ingot_relax();
+		spin_for(switch_off);
+	} else if (text_equal(how, "ticking")) {
+		spin_for(switch_off_in_a_callback);
+	} else if (text_equal(how, "reset")) {
+		spin_for(reset);
 	}
 	return 0;
 }
