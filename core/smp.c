@@ -7,13 +7,14 @@
 #define INIT_US 10u
 #define START_US 200u     // between the start-up IPIs
 #define ONLINE_US 200000u // a core that has not come by then is given up
+#define RESET_US 20000000u // and one that has not come back: longer than a drive's time-out and its recovery
 
 extern const char trampoline[];
 void system_smp_wait(void);
 
 uint32_t smp_ticket = 1;
 static struct cpu *smp_end = cpus + 1; // behind the last that is listed
-static bool stopping;
+static bool mwait, stopping;
 
 // ---- What another core does -----------------------------------------------------------------------------------
 
@@ -31,7 +32,10 @@ void smp_idle(void)
 			__asm__ volatile("cli");
 			if (__atomic_load_n(&cpu->work, __ATOMIC_ACQUIRE))
 				break;
-			__asm__ volatile("sti; hlt" ::: "memory");
+			if (mwait) // an interrupt ends it too, and so does a store to work
+				__asm__ volatile("monitor; sti; mwait" ::"a"(&cpu->work), "c"(0), "d"(0) : "memory");
+			else
+				__asm__ volatile("sti; hlt" ::: "memory");
 		}
 		run_on_stack(cpu->work, cpu->arg, NULL, (void *)cpu->stack);
 	}
@@ -77,6 +81,11 @@ static void start(uint32_t command, uint32_t us)
 		;
 }
 
+static void no_answer(const struct cpu *cpu)
+{
+	log("core with APIC id %u does not answer\n", cpu->apic_id);
+}
+
 // The enabled entries of the MADT (a.5.2.12.2, 5.2.12.12), behind the boot core.
 void smp_list(void)
 {
@@ -96,12 +105,13 @@ void smp_init(void)
 {
 	memcpy((void *)TRAMPOLINE, trampoline, TRAMPOLINE_BYTES);
 	page_map(TRAMPOLINE, TRAMPOLINE, PAGE, MAP_READ | MAP_EXEC);
+	mwait = (cpu_id(1, 0).ecx & 0x80000008) == 8; // there, and no hypervisor, to which it would be an exit
 	start(IPI_INIT, INIT_US);
 	start(IPI_START | TRAMPOLINE >> 12, START_US);
 	start(IPI_START | TRAMPOLINE >> 12, ONLINE_US);
 	for (struct cpu *cpu = cpus; cpu < smp_end; cpu++)
 		if (!cpu->state)
-			log("core with APIC id %u does not answer\n", cpu->apic_id);
+			no_answer(cpu);
 	log("cores: %u of %u started\n", smp_cores, smp_listed);
 }
 
@@ -123,7 +133,8 @@ static int give(struct cpu *cpu, void (*fn)(void *), void *arg)
 	__atomic_add_fetch(&smp_busy, 1, __ATOMIC_RELAXED);
 	cpu->arg = arg;
 	__atomic_store_n(&cpu->work, fn, __ATOMIC_RELEASE);
-	apic_ipi(cpu->apic_id, IPI_FIXED | VECTOR_WAKE);
+	if (!mwait)
+		apic_ipi(cpu->apic_id, IPI_FIXED | VECTOR_WAKE);
 	return E_OK;
 }
 
@@ -165,24 +176,32 @@ void smp_nmi(struct trap *trap)
 	trap->rflags = 2;
 }
 
+// Asks it until it is idle, and once if it is: it may hang in a callback.  One that never answers stays asked, since an
+// NMI that came late would find no reason for it, and panic.
+static void take_back(struct cpu *cpu)
+{
+	uint64_t end = time_deadline(RESET_US);
+	cpu->timer.next = 0;
+	do {
+		cpu->drop = DROP_ASKED;
+		apic_ipi(cpu->apic_id, IPI_NMI);
+		while (__atomic_load_n(&cpu->drop, __ATOMIC_ACQUIRE) == DROP_ASKED)
+			if (time_passed(end)) {
+				no_answer(cpu);
+				return;
+			}
+	} while (cpu->state == CPU_BUSY && !time_passed(end));
+	cpu->drop = DROP_NOT;
+}
+
 void smp_reset(void)
 {
 	static struct lock resetting; // or two cores would wait for each other
 	uint64_t flags = irq_save();  // a callback may reset, too
 	lock_wait(&resetting);
-	for (struct cpu *cpu = cpus; cpu < smp_end; cpu++) {
-		if (cpu == smp_cpu() || cpu->state == CPU_ABSENT)
-			continue;
-		cpu->timer.next = 0;
-		do { // once if it is idle: it may hang in a callback
-			cpu->drop = DROP_ASKED;
-			apic_ipi(cpu->apic_id, IPI_NMI);
-			// One at a time: an NMI that came late would find no reason for it, and panic.
-			while (__atomic_load_n(&cpu->drop, __ATOMIC_ACQUIRE) == DROP_ASKED)
-				cpu_pause();
-		} while (cpu->state == CPU_BUSY);
-		cpu->drop = DROP_NOT;
-	}
+	for (struct cpu *cpu = cpus; cpu < smp_end; cpu++)
+		if (cpu != smp_cpu() && cpu->state != CPU_ABSENT)
+			take_back(cpu);
 	lock_drop(&resetting);
 	irq_restore(flags);
 }
