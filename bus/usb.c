@@ -365,10 +365,13 @@ static void hub_received(struct usb_dev *hub, uint32_t bytes)
 	uint32_t ports = *(uint32_t *)hub->report;
 	if (bytes < 4)
 		ports &= (1u << 8 * bytes) - 1;
+	uint32_t known = ports & ((2u << hub->ports) - 1);
 	if (ports & 1)
 		usb_failed(hub);
-	else
-		usb_changed(hub, ports & ((2u << hub->ports) - 1), 0);
+	else if (known)
+		usb_changed(hub, known, 0);
+	else // of nothing that it has: nobody will look, and listen behind that
+		usb_listen(hub);
 }
 
 static int hub_probe(struct device *dev, const struct dev_id *id)

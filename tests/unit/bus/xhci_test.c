@@ -853,6 +853,8 @@ static void hubs(void **state)
 	assert_int_equal(far->last_tt[1], 1 << 16); // the hub's think time
 	assert_int_equal(far->last_tt[2], 1 | 2 << 8);
 	expect_typing(far, &low);
+	far_report(far, &hub, "\0", 1, 0); // says nothing, and something about a port that it hasn't got
+	far_report(far, &hub, "\x80", 1, 0);
 	plug_hub(far, &hub, 1, &full);
 	pump(500);
 	assert_int_equal(far->last_tt[3], 1 | 1 << 8);
