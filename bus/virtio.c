@@ -95,7 +95,8 @@ int virtio_start(struct virtio_dev *vdev, uint64_t wanted)
 	if (rc != E_OK)
 		return rc;
 	reg_write(vdev, STATUS, STATUS_KNOWN);
-	wanted |= 1ul << VIRTIO_F_VERSION_1;
+	// v.6.1, 6.2: addresses are those of the bus, and so is the order of accesses: as they are for any device here.
+	wanted |= 1ul << VIRTIO_F_VERSION_1 | 1ul << VIRTIO_F_ACCESS_PLATFORM | 1ul << VIRTIO_F_ORDER_PLATFORM;
 	for (uint32_t half = 2; half--;) {
 		reg_write(vdev, DEVICE_FEATURE_SELECT, half);
 		reg_write(vdev, DRIVER_FEATURE_SELECT, half);

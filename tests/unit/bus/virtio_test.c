@@ -29,6 +29,10 @@ static void starts(void **state)
 		assert_int_equal(virtio_start(&far->vdev, 0), E_OK); // again: nothing is left of it
 		assert_int_equal(far->vdev.features, 1ul << VIRTIO_F_VERSION_1);
 		assert_int_equal(far->resets, 2);
+		far->offered |= 1ul << VIRTIO_F_ACCESS_PLATFORM | 1ul << VIRTIO_F_ORDER_PLATFORM; // or it would refuse
+		assert_int_equal(virtio_start(&far->vdev, 0), E_OK);
+		assert_int_equal(far->accepted,
+			1ul << VIRTIO_F_VERSION_1 | 1ul << VIRTIO_F_ACCESS_PLATFORM | 1ul << VIRTIO_F_ORDER_PLATFORM);
 	}
 }
 
