@@ -223,6 +223,7 @@ HOT void virtq_publish(struct virtq *vq)
 	if (unlikely(vq->armed))
 		virtq_used_event(vq) = vq->used_index;
 	uint16_t before = virtq_avail_index(vq);
+	barrier(); // the entries and their descriptors come first
 	virtq_avail_index(vq) = now;
 	barrier_store_load();
 	uint16_t event = *vq->event;

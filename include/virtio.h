@@ -127,6 +127,7 @@ static ALWAYS_INLINE bool virtq_publish_one(struct virtq *vq, uint32_t at)
 	uint32_t next = at + 1;
 	__asm__("" : "+r"(next)); // one register for both
 	vq->avail_index = next;
+	barrier(); // the entry and its descriptors come first
 	virtq_avail_index(vq) = next;
 	barrier_store_load();
 	// The event's index or, without, flags that are 0 (v.2.7.9: VIRTQ_USED_F_NO_NOTIFY is the only one).
