@@ -1,5 +1,6 @@
 // Virtio devices and split virtqueues over either transport.  "v." = section of the VIRTIO specification 1.2.
 #include <virtio.h>
+#include <cpu.h>
 #include <log.h>
 #include <mem.h>
 #include <time.h>
@@ -30,6 +31,7 @@
 #define STATUS_KNOWN (STATUS_ACKNOWLEDGE | STATUS_DRIVER)
 
 #define RESET_US 1000000
+#define REMIND_SHIFT 21 // of the time-stamp counter: a millisecond or less
 
 // With PCI alone a register is one instruction; with both transports a call is the shorter way.
 #if CONFIG_ON(BUS_VIRTIO_MMIO)
@@ -229,6 +231,21 @@ HOT void virtq_publish(struct virtq *vq)
 	uint16_t event = *vq->event;
 	if (vq->event_mask ? (uint16_t)(now - event - 1) < (uint16_t)(now - before) : !(event & VIRTQ_USED_NO_NOTIFY))
 		virtq_ring(vq);
+}
+
+void virtq_remind(struct virtq *vq)
+{
+	uint32_t now = cpu_tsc() >> REMIND_SHIFT;
+	uint16_t at = vq->used_index, event = *vq->event;
+	uint16_t ahead = vq->event_mask ? event - at : -(event & VIRTQ_USED_NO_NOTIFY);
+	if (vq->stuck == at) {
+		if (now - vq->since < 2)
+			return;
+		if (ahead < (uint16_t)(vq->avail_index - at))
+			virtq_ring(vq);
+	}
+	vq->stuck = at;
+	vq->since = now;
 }
 
 bool virtq_reorder(struct virtq *vq)

@@ -44,6 +44,8 @@ struct virtq {
 	bool armed;           // interrupts on
 	uint16_t event_mask;  // all ones with VIRTIO_F_EVENT_IDX, 0 without
 	bool wide;            // the doorbell is 32 bits wide (MMIO, v.4.2.2), not 16 (PCI, v.4.1.4.4)
+	uint16_t stuck;       // used_index, as virtq_remind saw it last
+	uint32_t since;       // when that was
 };
 
 // The words around the rings (v.2.7.6, 2.7.8): the driver's flags, index and used_event, the device's flags and index.
@@ -149,15 +151,10 @@ static ALWAYS_INLINE void virtq_ring(const struct virtq *vq)
 		mmio_write16(vq->doorbell, vq->index);
 }
 
-// The device has let the queue fill up: rings the doorbell again if it waits for one.  (QEMU 7.2's TCG orders nothing
-// on a machine with one processor, so that both sides may miss what the other has written last.)
-static ALWAYS_INLINE void virtq_remind(const struct virtq *vq)
-{
-	uint16_t event = *vq->event;
-	if (vq->event_mask ? (uint16_t)(event - vq->used_index) < (uint16_t)(vq->avail_index - vq->used_index) :
-						 !(event & VIRTQ_USED_NO_NOTIFY))
-		virtq_ring(vq);
-}
+// Called where the device has finished nothing more.  If that has been so for about a millisecond and it waits for a
+// doorbell, rings it again.  (QEMU 7.2's TCG orders nothing on a machine with one processor: both sides may then miss
+// what the other has written last.)
+void virtq_remind(struct virtq *vq);
 
 // The device has finished another buffer than the one in entry `used_index`: brings the number that it names there.
 // False if it names one that it doesn't have: nothing more can be taken from this queue.

@@ -105,7 +105,8 @@ static HOT void vnet_reclaim(struct vnet_pair *pair)
 		return;
 	if (!pair->queue.mixed) {
 		vnet_reclaim_copies(pair);
-		return;
+		at = vq->used_index;
+		pending = 0;
 	}
 	while (at - from < pending) {
 		const struct net_run *run = &pair->run[at & mask];
@@ -124,6 +125,8 @@ done:
 	vq->used_index = at;
 	if (at == vq->avail_index)
 		pair->queue.mixed = false;
+	else if (at == from)
+		virtq_remind(vq);
 }
 
 static HOT uint32_t vnet_tx(struct net_queue *queue, struct ingot_frame *const *frames, uint32_t count)
@@ -320,8 +323,6 @@ static HOT KEEPS_REGISTERS uint64_t vnet_refill(struct classic_net *classic)
 	lock_take(&queue->lock);
 	if (likely(!queue->mixed))
 		vnet_reclaim_copies(to_pair(queue));
-	if (unlikely(!queue->copies.free))
-		virtq_remind(&to_pair(queue)->tx);
 	lock_drop(&queue->lock);
 	return 0;
 }
@@ -364,7 +365,7 @@ static int vnet_command(struct vnet *nic, uint32_t command, uint32_t value)
 	nic->request.command = command;
 	nic->request.value = value;
 	nic->request.ack = 1;
-	virtq_describe(desc, &nic->request, command == COMMAND_MQ_PAIRS_SET ? 4 : 3, VIRTQ_DESC_NEXT | 1 << 16);
+	virtq_describe(desc, &nic->request, 3 + (command == COMMAND_MQ_PAIRS_SET), VIRTQ_DESC_NEXT | 1 << 16);
 	virtq_describe(desc + 1, &nic->request.ack, 1, VIRTQ_DESC_WRITE);
 	vq->ring[vq->avail_index++ & vq->mask] = 0;
 	virtq_publish(vq);
@@ -522,7 +523,8 @@ static int vnet_probe(struct device *dev, const struct dev_id *row)
 		rc = E_NOMEM;
 		if (pair) {
 			net->queue[i] = &pair->queue;
-			pair->queue.classic = (struct classic_net){ .send = vnet_send, .refill = vnet_refill };
+			pair->queue.classic.send = vnet_send;
+			pair->queue.classic.refill = vnet_refill;
 			rc = vnet_set_up(nic, i, RING);
 		}
 	}

@@ -188,6 +188,8 @@ static HOT uint32_t vblk_poll(void *queue, struct ingot_blk_done *done, uint32_t
 			done->status = vblk_error(status);
 	}
 	vq->used_index = at;
+	if (unlikely(at == from) && at != vq->avail_index)
+		virtq_remind(vq);
 	return at - from;
 }
 

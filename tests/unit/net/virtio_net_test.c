@@ -795,6 +795,30 @@ static void lost_doorbell(void **state)
 	end();
 }
 
+// The same with net_tx, which finds nothing sent however often it looks: rung again, now and then.
+static void lost_doorbell_burst(void **state)
+{
+	(void)state;
+	start(FULL);
+	struct far_queue *q = &far->queue[1];
+	far_event(q, 0xFF00);
+	assert_int_equal(send(5, 1), 5);
+	for (uint32_t i = 0; i < 20000; i++)
+		net_tx(0, 0, NULL, 0);
+	assert_int_equal(q->notified, 0); // the device is at work
+	far_event(q, 3);
+	for (uint32_t i = 0; i < 100000; i++)
+		net_tx(0, 0, NULL, 0);
+	assert_in_range(q->notified, 1, 100);
+	while (far_waiting(q))
+		far_give(q, far_take(q), 0);
+	uint32_t before = q->notified;
+	for (uint32_t i = 0; i < 20000; i++)
+		net_pool(0, 0);
+	assert_int_equal(q->notified, before);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -822,6 +846,7 @@ int main(void)
 		FAKE_TEST(classic_and_a_slow_device),
 		FAKE_TEST(classic_out_of_order),
 		FAKE_TEST(lost_doorbell),
+		FAKE_TEST(lost_doorbell_burst),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -430,6 +430,36 @@ static void device_that_hangs(void **state)
 	end();
 }
 
+// The device has asked for a doorbell when it was too late for that, and both wait: it is rung again, now and then.
+static void lost_doorbell(void **state)
+{
+	struct ingot_blk_done done[8];
+	(void)state;
+	start(FULL, 512);
+	struct far_queue *q = &far->queue[0];
+	asleep = true;
+	far_event(q, 0xFF00);
+	for (uint32_t i = 0; i < 5; i++)
+		assert_int_equal(submit(0, INGOT_READ, i, 1, data, i), E_OK);
+	for (uint32_t i = 0; i < 20000; i++)
+		assert_int_equal(blk_poll(0, 0, done, 8), 0);
+	assert_int_equal(q->notified, 0); // it is at work
+	far_event(q, 3);
+	for (uint32_t i = 0; i < 100000; i++)
+		assert_int_equal(blk_poll(0, 0, done, 8), 0);
+	assert_in_range(q->notified, 1, 100);
+	asleep = false;
+	for (uint32_t i = 0; i < 20000 && far_waiting(q); i++)
+		blk_poll(0, 0, done, 0);
+	assert_int_equal(blk_poll(0, 0, done, 8), 5);
+	uint32_t before = q->notified;
+	far_event(q, 4);
+	for (uint32_t i = 0; i < 20000; i++)
+		assert_int_equal(blk_poll(0, 0, done, 8), 0);
+	assert_int_equal(q->notified, before); // nothing is asked of it
+	end();
+}
+
 // ---- A drive that wants aligned data -------------------------------------------------------------------------
 
 static struct ingot_blk_done plain_done[64];
@@ -507,6 +537,7 @@ int main(void)
 		FAKE_TEST(sectors),
 		FAKE_TEST(memory_that_is_not_there),
 		FAKE_TEST(device_that_hangs),
+		FAKE_TEST(lost_doorbell),
 		FAKE_TEST(aligned_only),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
