@@ -11,8 +11,9 @@
 struct blk_dev {
 	// Data path, called by the core that owns the queue: one of queue[].  The class has checked op, range and
 	// alignment.  submit never waits: E_AGAIN if the queue is full; it walks the buffer with mem_phys.  E_INVAL if
-	// the buffer is in more pieces than the device takes.  It may leave the doorbell to the next poll, or to the
-	// submit that finds the queue full: one doorbell a burst.  poll returns completions in any order.
+	// the buffer is in more pieces than the device takes, or that is too much to discard at once.  It may leave the
+	// doorbell to the next poll, or to the submit that finds the queue full: one doorbell a burst.  poll returns
+	// completions in any order.
 	int (*submit)(void *queue, const struct ingot_blk_req *req);
 	uint32_t (*poll)(void *queue, struct ingot_blk_done *done, uint32_t max);
 

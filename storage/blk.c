@@ -57,7 +57,7 @@ static int blk_wait(struct blk_dev *blk, struct ingot_blk_req *req, uint64_t lef
 		while (more && status == E_OK) {
 			req->count = min_u64(left, most);
 			int rc = blk_check(blk, 0, req);
-			if (rc == E_INVAL && req->count > 1 && most != ~0u) { // in too many pieces
+			if (rc == E_INVAL && req->count > 1) { // in too many pieces, or too many to discard at once
 				most = req->count / 2;
 				continue;
 			}

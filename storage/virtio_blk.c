@@ -25,6 +25,7 @@
 #define CONFIG_SEG_MAX VIRTIO_FIELD(F_SEG_MAX, 12, 4)
 #define CONFIG_BLK_SIZE VIRTIO_FIELD(F_BLK_SIZE, 20, 4)
 #define CONFIG_QUEUES VIRTIO_FIELD(F_MQ, 34, 2)
+#define CONFIG_DISCARD_MOST VIRTIO_FIELD(F_DISCARD, 36, 4)
 
 #define SECTOR_SHIFT 9
 #define BLOCK_MOST 4096
@@ -97,15 +98,18 @@ static __attribute__((noinline)) int vblk_chain(struct vblk_queue *q, struct vir
 	const char *data = req->data;
 	uint64_t left = (uint64_t)req->count << q->disk->shift << SECTOR_SHIFT;
 	if (op >= INGOT_FLUSH) {
+		uint64_t sectors = left >> SECTOR_SHIFT;
 		slot->first = slot->sector;
 		slot->sector = 0;
-		slot->sectors = left >> SECTOR_SHIFT;
+		slot->sectors = sectors;
 		data = (const char *)&slot->first;
 		left = SEGMENT_BYTES;
 		slot->type = TYPE_DISCARD;
 		if (op == INGOT_FLUSH) {
 			slot->type = TYPE_FLUSH;
 			left = 0;
+		} else if (sectors - 1 > virtio_config(q->disk->vdev, CONFIG_DISCARD_MOST, 0) - 1) { // 0: no limit
+			return E_INVAL;
 		}
 	}
 	while (left) {

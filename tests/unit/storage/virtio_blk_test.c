@@ -44,7 +44,9 @@ static uint32_t serve(struct far_queue *q)
 			memcpy((void *)desc->phys, drive + at, desc->len);
 		else if (last_type == 1)
 			memcpy(drive + at, (const void *)desc->phys, desc->len);
-		else if (last_type == 11)
+		else if (last_type == 11 && *(uint32_t *)(far->config + 36))
+			assert_in_range(((const uint32_t *)desc->phys)[2], 1, *(uint32_t *)(far->config + 36));
+		if (last_type == 11)
 			memset(drive + *(const uint64_t *)desc->phys * 512, 0, ((const uint32_t *)desc->phys)[2] * 512);
 		at += desc->len;
 		bytes += desc->len;
@@ -294,6 +296,25 @@ static void operations(void **state)
 	end();
 }
 
+// A device takes only so much at once.
+static void discard_limit(void **state)
+{
+	struct ingot_blk_req req = { .op = INGOT_DISCARD, .block = 3, .count = 600 };
+	(void)state;
+	plug(FULL, 4096);
+	*(uint32_t *)(far->config + 36) = 1000; // sectors
+	assert_int_equal(drv->probe(&far->vdev.id, drv->ids), E_OK);
+	assert_int_equal(submit(0, INGOT_DISCARD, 3, 126, NULL, 0), E_INVAL);
+	assert_int_equal(submit(0, INGOT_DISCARD, 3, 125, NULL, 0), E_OK);
+	struct ingot_blk_done done;
+	assert_int_equal(blk_poll(0, 0, &done, 1), 1);
+	assert_int_equal(blk_run(0, &req), E_OK);
+	for (uint32_t i = 3 * 4096; i < 603 * 4096; i++)
+		assert_int_equal(drive[i], 0);
+	assert_int_equal(drive[603 * 4096], (uint8_t)(603 * 4096 * 13 + (603 * 4096 >> 9) + (603 * 4096 >> 17)));
+	end();
+}
+
 static void errors(void **state)
 {
 	struct ingot_blk_req req = { .op = INGOT_READ, .count = 1, .data = data };
@@ -532,6 +553,7 @@ int main(void)
 		FAKE_TEST(deep_indirect),
 		FAKE_TEST(deep_direct),
 		FAKE_TEST(operations),
+		FAKE_TEST(discard_limit),
 		FAKE_TEST(errors),
 		FAKE_TEST(hostile_completions),
 		FAKE_TEST(sectors),
