@@ -226,7 +226,11 @@ static int vblk_start_queue(struct vblk *disk, uint32_t index)
 	q->table = desc;
 	q->shift = shift;
 	q->base_mask = shift ? ~0u : 0;
-	disk->blk.info.depth = q->depth = q->limit = vq->size >> shift;
+	disk->blk.info.depth = q->depth = vq->size >> shift;
+	if (!CONFIG_ON(STORAGE_VIRTIO_BLK_RESTART))
+		q->limit = q->depth;
+	else if (!q->depth) // no chain has room: as if it had been reset, for ever
+		return E_NOTSUP;
 	for (uint32_t i = 0; i < q->depth; i++, slot++, entry++) {
 		vq->ring[i] = i << shift;
 		if (!shift)
@@ -245,6 +249,10 @@ static int vblk_start_queues(struct vblk *disk)
 		rc = vblk_start_queue(disk, i);
 	if (rc == E_OK)
 		virtio_ready(disk->vdev);
+	for (uint32_t i = 0; CONFIG_ON(STORAGE_VIRTIO_BLK_RESTART) && rc == E_OK && i < disk->blk.info.queues; i++) {
+		struct vblk_queue *q = disk->blk.queue[i]; // its owner may be waiting for this
+		q->limit = q->depth;
+	}
 	return rc;
 }
 
@@ -303,7 +311,7 @@ static int vblk_probe(struct device *dev, const struct dev_id *row)
 	info->block_bytes = bytes;
 	info->blocks = virtio_config(vdev, CONFIG_CAPACITY_HIGH, 0);
 	info->blocks = (info->blocks << 32 | virtio_config(vdev, CONFIG_CAPACITY, 0)) >> disk->shift;
-	info->max_blocks = clamp_u32(disk->piece_bytes * disk->pieces, 0, MOST_BYTES) / bytes;
+	info->max_blocks = min_u64(disk->piece_bytes * disk->pieces, MOST_BYTES) >> SECTOR_SHIFT >> disk->shift;
 	info->align = 1;
 	uint32_t features = vdev->features;
 	info->features = (features >> F_RO & INGOT_BLK_READONLY) | (features >> (F_FLUSH - 1) & INGOT_BLK_FLUSH) |

@@ -451,6 +451,48 @@ static void device_that_hangs(void **state)
 	end();
 }
 
+// A core that has queue 1 asks while queue 0's owner starts the device anew: not before it is ready.
+static bool beside;
+
+static void another_core(struct fake_mmio *regs, uint64_t offset, uint32_t width, uint64_t value)
+{
+	far_write(regs, offset, width, value);
+	if (!beside || !far->queue[0].ready || far->status == 15)
+		return;
+	struct ingot_blk_done done;
+	beside = false; // once at a time
+	assert_int_equal(submit(1, INGOT_READ, 0, 1, data, 7), E_AGAIN);
+	assert_int_equal(blk_poll(0, 1, &done, 1), 0);
+	beside = true;
+}
+
+static void restart_beside_others(void **state)
+{
+	struct ingot_blk_req req = { .op = INGOT_READ, .count = 1, .data = data };
+	(void)state;
+	fake_cores = 3; // queue 2 is set up behind it
+	start(FULL, 512);
+	far->regs.write = another_core;
+	asleep = true;
+	assert_int_equal(blk_run(0, &req), E_TIMEOUT);
+	asleep = false;
+	beside = true;
+	assert_int_equal(blk_run(0, &req), E_OK);
+	beside = false;
+	assert_int_equal(submit(1, INGOT_READ, 0, 1, data, 8), E_OK);
+	end();
+}
+
+// A ring in which no chain has room.
+static void shallow(void **state)
+{
+	(void)state;
+	plug(FULL & ~INDIRECT, 512);
+	far->queue[0].max = 4;
+	assert_int_equal(drv->probe(&far->vdev.id, drv->ids), E_NOTSUP);
+	assert_int_equal(far->status, 0);
+}
+
 // The device has asked for a doorbell when it was too late for that, and both wait: it is rung again, now and then.
 static void lost_doorbell(void **state)
 {
@@ -559,6 +601,8 @@ int main(void)
 		FAKE_TEST(sectors),
 		FAKE_TEST(memory_that_is_not_there),
 		FAKE_TEST(device_that_hangs),
+		FAKE_TEST(restart_beside_others),
+		FAKE_TEST(shallow),
 		FAKE_TEST(lost_doorbell),
 		FAKE_TEST(aligned_only),
 	};
