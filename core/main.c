@@ -31,9 +31,9 @@ static void memory_start(void)
 	heap_add(0x175000, PAYLOAD_BASE);
 	if (memory_init() != E_OK)
 		panic("not enough memory: Ingot needs 4 MiB");
+	memory_remove(boot.program, boot.program + boot.program_bytes); // before page tables take what is free
 	page_init();
 	heap_add(EARLY_STACK, KERNEL_LIMIT); // the PVH entry's page tables are done with
-	memory_remove(boot.program, boot.program + boot.program_bytes);
 }
 
 static void cores_start(void)

@@ -116,6 +116,17 @@ def test_boot(row, boot, disk):
 	assert row.memory - TAKEN[row.firmware] - row.cores / 8 <= memory <= row.memory, output	# stacks: 97 KiB a core
 
 
+@pytest.mark.parametrize("firmware", ["bios", "pvh"])
+def test_more_page_tables_than_fit_below_2_mib(boot, firmware):
+	"""200 GiB without pages of 1 GiB: the loader's module, at the end of memory, is not where page tables go."""
+	size = 200 * GIB
+	machine = boot("qemu_q35", "hello", firmware=firmware, machine="q35,memory-backend=ram", memory=f"{size}M",
+		cpu="qemu64", args=["-object", f"memory-backend-ram,id=ram,size={size}M,reserve=off"])
+	found = HELLO.search(machine.finish())
+	assert found, machine.output
+	assert size - 8 <= int(found["memory"]) <= size
+
+
 def test_rows_have_reasons():
 	assert len({row.id + row.why for row in ROWS}) == len(ROWS)
 	assert all(row.why for row in ROWS)
