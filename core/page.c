@@ -1,6 +1,7 @@
 // Memory: what the loader's map leaves, the page tables with the rights that each range has, and program memory.
 // Intel SDM vol. 3, chapter 4 ("Paging").
 #include "core.h"
+#include <mmio.h>
 
 #define PRESENT 1ul
 #define LARGE 0x80ul // or a page of 4 KiB
@@ -79,9 +80,10 @@ static bool split(uint64_t *entry, uint32_t shift)
 	uint64_t old = *entry, *table = mem_alloc(PAGE, PAGE);
 	if (!table)
 		return false;
-	*entry = (uint64_t)table | MAP_WRITE | PRESENT;
 	for (uint32_t i = 0; old & PRESENT && i < 512; i++, old += 1ul << (shift - 9))
 		table[i] = old;
+	barrier(); // the entry may map this code's own stack and the table: it is never without what it has mapped
+	*entry = (uint64_t)table | MAP_WRITE;
 	return true;
 }
 

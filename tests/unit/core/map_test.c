@@ -1,6 +1,8 @@
 // core/page.c: the loader's memory map becomes a list of free ranges, whatever firmware has written into it.
 #include <core/page.c>
 #include <fake.h>
+#include <signal.h>
+#include <sys/mman.h>
 
 const struct fixed page_fixed[1], page_fixed_end[1];
 struct boot_info boot;
@@ -135,6 +137,46 @@ static void at_the_end_of_addresses(void **state)
 	check_sane();
 }
 
+// ---- Page tables ----------------------------------------------------------------------------------------------
+
+static uint64_t entry, seen; // one that becomes a table; what it was when that was first written to
+static void *table_page;
+
+void *mem_alloc(size_t bytes, size_t align)
+{
+	assert_int_equal(bytes, PAGE);
+	assert_int_equal(align, PAGE);
+	return table_page;
+}
+
+static void first_write(int signal)
+{
+	(void)signal;
+	seen = entry;
+	mprotect(table_page, PAGE, PROT_READ | PROT_WRITE);
+}
+
+// Whoever looks at any time (another core, or this one for its stack) finds what was mapped.
+static void a_table_is_full_before_it_is_used(void **state)
+{
+	const uint64_t old = 0x40000000 | LARGE | MAP_WRITE | NO_EXECUTE;
+	const struct sigaction action = { .sa_handler = first_write };
+	struct sigaction before;
+	(void)state;
+	table_page = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	assert_true(table_page != MAP_FAILED);
+	entry = old;
+	seen = 0;
+	sigaction(SIGSEGV, &action, &before);
+	assert_true(split(&entry, 21));
+	sigaction(SIGSEGV, &before, NULL);
+	assert_int_equal(seen, old);
+	assert_int_equal(entry, (uintptr_t)table_page | MAP_WRITE);
+	for (uint32_t i = 0; i < 512; i++)
+		assert_int_equal(((uint64_t *)table_page)[i], old + i * PAGE);
+	munmap(table_page, PAGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -144,6 +186,7 @@ int main(void)
 		FAKE_TEST(nothing),
 		FAKE_TEST(too_many_pieces),
 		FAKE_TEST(at_the_end_of_addresses),
+		FAKE_TEST(a_table_is_full_before_it_is_used),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
