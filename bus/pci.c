@@ -350,7 +350,7 @@ static void pci_bridge_window(struct pci_bar *bar, uint32_t range, uint64_t base
 	bar->phys = (range & 0xFFF0) << 16 | base_high << 32;
 	bar->bytes = ((range | 0xFFFFF) | limit_high << 32) + 1 - bar->phys;
 	if ((int64_t)bar->bytes < 0) // closed
-		bar->bytes = 0;
+		bar->phys = 0;
 }
 
 static void pci_bridge(struct pci_dev *pci, const uint32_t *head)

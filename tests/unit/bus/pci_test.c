@@ -504,6 +504,20 @@ static void bridge_windows_are_taken(void **state)
 	assert_int_equal(fn->config[HEAD_BAR + 2], 0xC0400000);
 }
 
+// Its base lies above its limit, at the first place that is looked at.
+static void a_closed_window_takes_nothing(void **state)
+{
+	regions_set(1);
+	given[0] = (struct aml_window){ 1, 0, 0, 255 };
+	given[1] = (struct aml_window){ 0xFFF00000, 0xFFFFFFFF, 0, 255 };
+	given_count = 2;
+	struct function *fn = add(0x0010, 0x00011234, 0x020000, 0);
+	bar_set(fn, 0, 0, 0xFFF00000);
+	add_bridge(0x0018, 1);
+	pci_scan();
+	assert_int_equal(fn->config[HEAD_BAR], 0xFFF00000);
+}
+
 // ---- Command register and interrupts -------------------------------------------------------------------------
 
 static void enable_and_disable(void **state)
@@ -678,6 +692,7 @@ int main(void)
 		TEST(empty_bars_without_windows),
 		TEST(empty_bars_get_addresses),
 		TEST(bridge_windows_are_taken),
+		TEST(a_closed_window_takes_nothing),
 		TEST(enable_and_disable),
 		TEST(msix),
 		TEST(msix_table_outside_of_its_bar),
