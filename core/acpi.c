@@ -27,7 +27,7 @@ static uint64_t load(uint64_t at, uint32_t bytes)
 // Makes firmware memory readable where the memory map did not.
 static bool map(uint64_t phys, uint32_t bytes)
 {
-	if ((phys - 1) >> 46) // 0, or no address at all
+	if (phys - 1 >= page_limit - bytes) // 0, or no address at all
 		return false;
 	for (uint64_t end = phys + bytes, run; phys < end; phys += run) {
 		page_lookup(phys, &run);

@@ -55,6 +55,7 @@ void memory_remove(uint64_t base, uint64_t end); // no longer free, whole pages
 void page_init(void);                            // the kernel's own page tables
 bool page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t flags);
 void page_unmap(uint64_t virt, uint64_t bytes);
+extern uint64_t page_limit;                           // of physical addresses: an entry with one beyond it is a fault
 uint64_t page_lookup(uint64_t virt, uint64_t *bytes); // and bytes to the end of its page; 0: none
 void page_program(uint32_t flags);                    // gives all that is free to program memory
 extern uint64_t page_root[];

@@ -16,7 +16,7 @@ extern const struct fixed {
 struct memory_state memory;
 uint64_t page_root[PAGE / 8] __attribute__((aligned(PAGE)));
 static uint8_t largest; // size of the largest pages, as a power of two
-static uint64_t phys_limit;
+uint64_t page_limit;
 
 // ---- The map --------------------------------------------------------------------------------------------------
 
@@ -113,7 +113,8 @@ bool page_map(uint64_t virt, uint64_t phys, uint64_t bytes, uint32_t flags)
 			}
 			entry = (uint64_t *)(uint64_t)((uint32_t)*entry & ~0xFFFu); // tables lie below 4 GiB
 		}
-		*entry = leaf;
+		if ((*entry & MAP_UC) != MAP_WC || !(leaf & (MAP_UC ^ MAP_WC))) // a frame buffer stays one in its BAR
+			*entry = leaf;
 	}
 	__asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" : : : "rax", "memory");
 	return true;
@@ -128,15 +129,17 @@ uint64_t page_lookup(uint64_t virt, uint64_t *bytes)
 {
 	const uint64_t *entry = page_root;
 	*bytes = 0;
-	if (((int64_t)virt >> 47) + 1ul > 1) // not canonical
+	if ((virt - PROGRAM_BASE) >> 48) // not canonical
 		return 0;
 	for (uint32_t shift = 39;; shift -= 9) {
-		uint64_t found = entry[virt >> shift & 511], inside = virt & ((1ul << shift) - 1);
+		uint64_t found = entry[virt >> shift & 511], size = 1ul << shift;
+		__asm__("" : "+r"(size)); // or the shift is there twice
 		if (!(found & PRESENT))
 			return 0;
 		if (found & LARGE) {
-			*bytes = (1ul << shift) - inside;
-			return (found & ADDRESS) + inside;
+			virt &= size - 1;
+			*bytes = size - virt;
+			return (found & ADDRESS) + virt;
 		}
 		entry = (const uint64_t *)(uint64_t)((uint32_t)found & ~0xFFFu);
 	}
@@ -161,7 +164,7 @@ static void must_map(uint64_t virt, uint64_t phys, uint64_t end, uint32_t flags)
 void page_init(void)
 {
 	largest = cpu_id(0x80000001, 0).edx >> 26 & 1 ? 30 : 21;
-	phys_limit = 1ul << (cpu_id(0x80000008, 0).eax & 0xFF);
+	page_limit = 1ul << min_u64(cpu_id(0x80000008, 0).eax & 0xFF, 47); // program memory begins behind 47 bits
 	for (const struct fixed *fixed = page_fixed; fixed < page_fixed_end; fixed++)
 		must_map(fixed->base, fixed->base, fixed->end, fixed->flags);
 	for (const struct range *range = memory.free; range < memory.free_end; range++)
@@ -174,7 +177,7 @@ void page_init(void)
 static void *map_device(uint64_t phys, uint64_t bytes, uint32_t cache)
 {
 	uint64_t end = phys + bytes;
-	if (end <= phys || end > phys_limit || !page_map(phys, phys, bytes, cache | MAP_WRITE))
+	if (end <= phys || end > page_limit || !page_map(phys, phys, bytes, cache | MAP_WRITE))
 		return NULL;
 	return (void *)phys;
 }

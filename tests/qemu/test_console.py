@@ -1,4 +1,5 @@
 """Consoles and keyboards: every character in and out, screens of many sizes, machines that lack some of them."""
+import re
 import time
 
 import pytest
@@ -52,6 +53,19 @@ def test_frame_buffer(started, width, height):
 	machine = started(args=["-device", f"VGA,xres={width},yres={height}"])
 	assert machine.screenshot()[:2] == (width, height)
 	check_screen(machine, screen.graphics, width // 8 // 8 * 8)
+
+
+def test_frame_buffer_is_write_combining(started):
+	"""Not uncached, which each store would wait for, though it lies in a PCI device's BAR; the rest of that is."""
+	machine = started(args=["-device", "VGA,xres=1280,yres=800"])
+	base, size = machine.word(0x5080), 1280 * 800 * 4
+	pages = re.findall(r"^(\w+): (\w+) \S{5}([C-])([T-])\S\S\s*$", machine.hmp("info tlb"), re.M)
+	flags = {int(virtual, 16): pcd + pwt for virtual, _, pcd, pwt in pages}
+	inside = {flag for page, flag in flags.items() if base <= page < base + size}
+	behind = {flag for page, flag in flags.items() if base + size + (2 << 20) <= page < base + (16 << 20)}
+	assert (inside, behind) == ({"-T"}, {"CT"})
+	machine.type("q")
+	machine.finish()
 
 
 def test_vga_text(started):

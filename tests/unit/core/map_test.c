@@ -1,8 +1,10 @@
 // core/page.c: the loader's memory map becomes a list of free ranges, whatever firmware has written into it.
+#define _GNU_SOURCE // names of registers
 #include <core/page.c>
 #include <fake.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 
 const struct fixed page_fixed[1], page_fixed_end[1];
 struct boot_info boot;
@@ -24,7 +26,8 @@ static void map(uint32_t count, const struct boot_range *entries)
 {
 	memset(&memory, 0, sizeof(memory));
 	boot.map_count = count;
-	memcpy(boot.map, entries, count * sizeof(*entries));
+	for (uint32_t i = 0; i < count; i++)
+		boot.map[i] = entries[i];
 }
 
 static uint32_t free_count(void)
@@ -177,6 +180,40 @@ static void a_table_is_full_before_it_is_used(void **state)
 	munmap(table_page, PAGE);
 }
 
+static void skip_cr3(int signal, siginfo_t *info, void *context)
+{
+	(void)signal, (void)info;
+	((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP] += 3;
+}
+
+static uint32_t address_bits;
+static struct cpuid id_of(uint32_t leaf, uint32_t subleaf)
+{
+	(void)subleaf;
+	return (struct cpuid){ .eax = leaf == 0x80000008 ? 0x3000 | address_bits : 0 };
+}
+
+// The identity map ends where program memory begins, however many bits the CPU has.
+static void devices_beyond_47_bits(void **state)
+{
+	const struct sigaction action = { .sa_sigaction = skip_cr3, .sa_flags = SA_SIGINFO };
+	struct sigaction before;
+	(void)state;
+	map(0, NULL);
+	fake_cpuid = id_of;
+	sigaction(SIGSEGV, &action, &before);
+	address_bits = 40;
+	page_init();
+	assert_int_equal(page_limit, 1ul << 40);
+	address_bits = 52;
+	page_init();
+	sigaction(SIGSEGV, &before, NULL);
+	assert_null(mem_map_device(1ul << 47, PAGE));
+	assert_null(mem_map_device((1ul << 47) - PAGE, 2 * PAGE));
+	assert_null(mem_map_device(1ul << 51, PAGE));
+	assert_int_equal(page_root[256], 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +224,7 @@ int main(void)
 		FAKE_TEST(too_many_pieces),
 		FAKE_TEST(at_the_end_of_addresses),
 		FAKE_TEST(a_table_is_full_before_it_is_used),
+		FAKE_TEST(devices_beyond_47_bits),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
