@@ -3,10 +3,10 @@
 #include <mmio.h>
 
 #define TRAMPOLINE 0x8000ul
-#define TRAMPOLINE_BYTES 112 // at most
+#define TRAMPOLINE_BYTES 96 // at most
 #define INIT_US 10u
-#define START_US 200u     // between the start-up IPIs
-#define ONLINE_US 200000u // a core that has not come by then is given up
+#define START_US 200u      // between the start-up IPIs
+#define ONLINE_US 200000u  // a core that has not come by then is not waited for
 #define RESET_US 20000000u // and one that has not come back: longer than a drive's time-out and its recovery
 
 extern const char trampoline[];
@@ -30,10 +30,12 @@ void smp_idle(void)
 			__atomic_add_fetch(&smp_cores, 1, __ATOMIC_RELEASE);
 		for (;;) {
 			__asm__ volatile("cli");
+			if (mwait) // before the look: from here on a store to work ends MWAIT, and so does an interrupt
+				__asm__ volatile("monitor" : : "a"(&cpu->work), "c"(0), "d"(0) : "memory");
 			if (__atomic_load_n(&cpu->work, __ATOMIC_ACQUIRE))
 				break;
-			if (mwait) // an interrupt ends it too, and so does a store to work
-				__asm__ volatile("monitor; sti; mwait" ::"a"(&cpu->work), "c"(0), "d"(0) : "memory");
+			if (mwait)
+				__asm__ volatile("sti; mwait" : : "a"(0), "c"(0) : "memory"); // to C1, like HLT
 			else
 				__asm__ volatile("sti; hlt" ::: "memory");
 		}

@@ -23,19 +23,14 @@ trampoline:
 	.code64
 1:	mov $1, %eax			// a ticket: the how-manieth core am I
 	lock xadd %eax, smp_ticket
-	cmp smp_listed, %eax
-	jae 2f				// too late, the kernel has given up waiting: sleep for good
 	imul $CORE_STACKS, %eax, %edi
 	add smp_stacks, %edi
 	mov %edi, %esp
 	mov $core_main, %eax		// core_main(stack)
-	call *%rax
-2:	cli
-	hlt
-	jmp 2b
+	call *%rax			// doesn't return
 gdt_pointer:
 	.word 15
 	.long gdt
-	.org trampoline + 112		// smp.c copies so much
+	.org trampoline + 96		// smp.c copies so much
 
 	.section .note.GNU-stack, "", @progbits

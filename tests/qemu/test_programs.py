@@ -37,6 +37,12 @@ def test_smp_without_native_interface_on_64_cores(boot):
 	passed(boot(program="smpcheck", firmware="pvh", cores=64, memory="512M"), "smpcheck", 400)
 
 
+def test_reset_in_the_middle(boot, disk, images):
+	"""What a core has taken in the kernel it gives back before RESET takes it out."""
+	passed(boot(program=images.own("reset"), firmware="pvh", cores=3,
+		disks=[{"file": disk(2), "drive": "throttling.iops-total=2"}]), "reset")
+
+
 @pytest.mark.parametrize("firmware", ["bios", "uefi", "pvh"])
 @pytest.mark.parametrize("kind", ["app", "elf"])
 def test_calls(boot, disk, firmware, kind):
