@@ -180,12 +180,13 @@ for_each_range:
 	movw map_count, %di
 next:	movl (%si), %eax
 	movl 4(%si), %edx
+	call page_of
 	movl %eax, %ecx
-	shrdl $PAGE_SHIFT, %edx, %ecx
-	addl 8(%si), %eax
+	movl (%si), %eax
 	movl 4(%si), %edx
+	addl 8(%si), %eax
 	adcl 12(%si), %edx
-	shrdl $PAGE_SHIFT, %edx, %eax
+	call page_of
 	movl %eax, %edx
 	cmpl $1, 16(%si)
 	call *%bx
@@ -193,6 +194,14 @@ next:	movl (%si), %eax
 	decw %di
 	jnz next
 skip:	ret
+
+page_of:			// of address %edx:%eax, all ones from 16 TiB on
+	shrdl $PAGE_SHIFT, %edx, %eax
+	shrl $PAGE_SHIFT, %edx
+	negl %edx
+	sbbl %edx, %edx
+	orl %edx, %eax
+	ret
 
 find_ram:
 	jne skip

@@ -229,6 +229,8 @@ def test_a20_off(loader, start, tmp_path, defines):
 		(3 * MIB, 3 * MIB, RESERVED), (50 * MIB, 62 * MIB, ACPI)], 40),
 	# Nothing below 1 MiB is told apart; ranges that end in the midst of a page.
 	([(0, 33 * MIB + 100, RAM), (0xF0000, MIB, RESERVED), (33 * MIB + 100, 34 * MIB, RESERVED)], 33),
+	# What is reserved beyond 16 TiB, where the number of a page has more than 32 bits.
+	([LOW, (MIB, 60 * MIB, RAM), (16 << 40, (16 << 40) + 8 * MIB, RESERVED)], 60),
 ])
 @pytest.mark.parametrize("entry_bytes", [20, 24])
 def test_memory_map(loader, start, tmp_path, ranges, end, entry_bytes):
