@@ -176,7 +176,7 @@ static uint32_t ask(struct mix *m, uint32_t bits, uint32_t place, struct slot **
 		int32_t sure = guess->byte < 0 ? 0 : stretched(m, &m->right[i][guess->row][place]);
 		says[BITWISE + i] = guess->byte >> (7 - place) & 1 ? sure : -sure;
 	}
-	says[INPUTS - 1] = 64;
+	says[INPUTS - 1] = 384;
 	return known;
 }
 
@@ -224,7 +224,7 @@ static uint32_t take_bit(struct mix *m, uint32_t field, uint32_t bits, uint32_t 
 	adapt(&refined[0], bit, (4096 - part) * 2000 >> 12);
 	adapt(&refined[1], bit, part * 2000 >> 12);
 
-	int32_t error = (((bit ? 65535 : 0) - one) * (int32_t)(541 + 1221 * 6220 / (6220 + m->coded))) >> 10;
+	int32_t error = (((bit ? 65535 : 0) - one) * (int32_t)(400 + 1221 * 6220 / (6220 + m->coded))) >> 10;
 	for (uint32_t i = 0; i < INPUTS; i++) {
 		int32_t change = (says[i] * error + 32768) >> 16;
 		sets[0][i] += change;
@@ -281,7 +281,7 @@ static void data_contexts(struct mix *m)
 		hash4(!last, !second, !recent(m, 3), hash(!recent(m, 4), !eighth)),
 		hash(last << 8 | second, 2),
 		0,
-		hash((m->now.at - m->image) & 7, eighth),
+		hash3((m->now.at - m->image) & 7, eighth, last),
 		hash(m->word, last),
 		hash3(eighth, last, 8),
 		hash3(last << 8 | second, recent(m, 3), 3),

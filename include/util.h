@@ -45,8 +45,8 @@
 #define HOT \
 	__attribute__((optimize("O2", "forward-propagate", "tree-forwprop", "if-conversion", "move-loop-invariants", \
 		"tree-loop-im", "tree-dominator-opts", "tree-coalesce-vars", "optimize-sibling-calls", "shrink-wrap", \
-		"expensive-optimizations", "tree-pre", "peephole2", "no-align-functions", "no-align-loops", "no-align-jumps", \
-		"no-tree-vectorize", "no-ipa-cp")))
+		"expensive-optimizations", "tree-pre", "peephole2", "thread-jumps", "guess-branch-probability", \
+		"tree-reassoc", "no-align-functions", "no-align-loops", "no-align-jumps", "no-tree-vectorize", "no-ipa-cp")))
 #endif
 
 // Functions, not macros: their arguments are evaluated once.
