@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import netboot
+import typist
 
 BINARY = "qemu-system-x86_64"
 OVMF = Path("/usr/share/OVMF")
@@ -117,7 +118,7 @@ def display(name):
 
 def console():
 	"""Serial and QEMU's monitor (Ctrl-A C) share the terminal; without one serial goes to standard output alone."""
-	return ["-serial", "mon:stdio" if sys.stdin.isatty() and sys.stdout.isatty() else "stdio"]
+	return ["-serial", "mon:stdio" if os.isatty(0) and os.isatty(1) else "stdio"]
 
 
 def asked(variable):
@@ -142,10 +143,25 @@ def command(build):
 	return line + shlex.split(os.environ.get("QEMU_ARGS", ""))
 
 
+def is_monitor(build):
+	program, monitor = build / "program.bin", build / "programs" / "monitor.app"
+	return monitor.exists() and program.read_bytes() == monitor.read_bytes()
+
+
+def without_terminal(line, build):
+	"""Nobody is there to answer: the input is typed, and a panic is an error at once."""
+	heard = typist.attach(is_monitor(build))
+	line[line.index("-serial") + 1] = "chardev:typist"
+	return [*line, "-chardev", f"stdio,id=typist,logfile={heard},logappend=on",
+		"-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+
+
 def run(build):
 	line = command(build)
-	if sys.stdin.isatty():
+	if os.isatty(0):
 		print("Ctrl-A X leaves, Ctrl-A C switches to QEMU's monitor.", flush=True)
+	else:
+		line = without_terminal(line, build)
 	os.execvp(line[0], line)
 
 
@@ -178,6 +194,9 @@ def main(args):
 	if len(args) != 2 or args[0] not in ("run", "debug"):
 		sys.exit(__doc__)
 	build = Path(args[1]).resolve()
+	for stream in (sys.stdin, sys.stdout, sys.stderr):
+		if stream is None:	# it was closed, and the next file that is opened would take its place
+			os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 	try:
 		{"run": run, "debug": debug}[args[0]](build)
 	except (QemuError, OSError) as error:

@@ -1,5 +1,4 @@
 """The monitor, as somebody at the serial line or at screen and keyboard sees it."""
-import os
 import re
 import shutil
 import subprocess
@@ -156,20 +155,6 @@ def test_claimed_devices(boot, volume):
 		assert command(machine, "net") == before
 	machine.send("shutdown\r")
 	machine.finish()
-
-
-def test_make_run(images, work):
-	"""What a newcomer types; the build has nothing left to do for it."""
-	with images.held("qemu_q35") as folder:
-		assert "no work to do" in subprocess.check_output(["ninja", "-C", folder, "-n"], text=True)
-	(work / "ingot.img").symlink_to(images.image("qemu_q35") / "ingot.img")
-	(work / "programs").symlink_to(folder / "programs")
-	environment = {"PATH": os.environ["PATH"]}	# no window, and nothing that the caller asked make for
-	result = subprocess.run(["timeout", "60", BMFS.with_name("qemu.py"), "run", work], text=True, check=False,
-		env=environment, input="ls disk1\rrun netcheck\rshutdown\r", capture_output=True)
-	assert result.returncode == 0, result.stdout + result.stderr
-	assert re.search(r"^disk1 +\d+ bytes  netcheck\s*$", result.stdout, re.M), result.stdout
-	assert "netcheck: PASS" in result.stdout
 
 
 def test_least_memory(boot, volume):
