@@ -32,15 +32,24 @@ class ConfigError(Exception):
 	pass
 
 
-def digest(text):
-	return hashlib.sha256(text.encode()).hexdigest()[:16]
+def digest(data):
+	return hashlib.sha256(data).hexdigest()[:16]
 
 
 def write_if_changed(path, text):
-	"""Keeps the time stamp of a file whose content stays: Ninja rebuilds by time."""
-	if not path.exists() or path.read_text() != text:
+	"""Keeps the time stamp of a file whose content stays: Ninja rebuilds by time.  Whole or not at all."""
+	if not path.exists() or path.read_bytes() != text.encode():
 		path.parent.mkdir(parents=True, exist_ok=True)
-		path.write_text(text)
+		partial = path.with_name(f".{path.name}.{os.getpid()}")
+		partial.write_text(text, encoding="utf-8")
+		partial.replace(path)
+
+
+def read_lines(path):
+	try:
+		return path.read_text(encoding="utf-8").splitlines()
+	except UnicodeDecodeError as error:
+		raise ConfigError(f"{shown(path)}: not a text: byte {error.start} is not UTF-8") from None
 
 
 def shown(path):
@@ -84,7 +93,7 @@ class Config:
 	def assignments(self, path):
 		"""(line number, symbol, value) of every line; a line that is none of these is an error."""
 		seen, errors = {}, []
-		for number, line in enumerate(path.read_text().splitlines(), 1):
+		for number, line in enumerate(read_lines(path), 1):
 			where = f"{shown(path)}:{number}"
 			match = LINE.match(line.strip())
 			if not match:
@@ -151,30 +160,48 @@ class Config:
 	# --- what lies in the build folder ---
 
 	def recorded(self):
-		if not self.origin.exists():
-			return {}
-		return dict(line.split("=", 1) for line in self.origin.read_text().splitlines())
+		"""Empty if it isn't whole."""
+		lines = read_lines(self.origin) if self.origin.exists() else []
+		found = dict(line.split("=", 1) for line in lines if "=" in line)
+		return found if {"name", "base", "pure"} <= found.keys() else {}
+
+	def load_changed(self):
+		"""What somebody has changed by hand: has options that others select, perhaps some that are there no more."""
+		errors = []
+		for number, line in enumerate(read_lines(self.dot_config), 1):
+			where, match = f"{shown(self.dot_config)}:{number}", LINE.match(line.strip())
+			sym = self.kconf.syms.get(match["name"] or match["off"]) if match else None
+			if match and not (sym and sym.nodes):
+				print(f"warning: {where}: unknown symbol: {line.strip()}", file=sys.stderr)
+			elif match and match["name"] and (problem := self.wrong(sym, match["value"])):
+				errors.append(f"{where}: {line.strip()}: {problem}")
+			elif not match and line.strip() and not line.lstrip().startswith("#"):
+				errors.append(f"{where}: neither CONFIG_NAME=value nor a comment: {line.strip()}")
+		if errors:
+			raise ConfigError("\n".join(errors))
+		self.kconf.load_config(str(self.dot_config))
 
 	def save(self, base, pure=None):
 		"""`base` is the defconfig that the configuration came from, `pure` the digest of that, if this is not it."""
 		config = self.kconf._config_contents("")
-		if self.dot_config.exists() and self.dot_config.read_text() != config:
+		if self.dot_config.exists() and self.dot_config.read_bytes() != config.encode():
 			self.dot_config.replace(self.build / ".config.old")
 		write_if_changed(self.dot_config, config)
 		write_if_changed(self.build / "generated" / "autoconf.h",
 			self.kconf._autoconf_contents("// Generated from .config.\n"))
+		made = digest(config.encode())
 		# The name gets a plus once somebody has changed the configuration by hand.
-		name = base if pure in (None, digest(config)) else base + "+"
-		write_if_changed(self.origin, f"name={name}\nbase={base}\npure={pure or digest(config)}\n")
+		name = base if pure in (None, made) else base + "+"
+		write_if_changed(self.origin, f"name={name}\nbase={base}\npure={pure or made}\n")
 
 	def sync(self, name=None):
 		"""An explicit NAME always wins; else what somebody has changed by hand stays."""
 		before = self.recorded()
 		if name or not before or not self.dot_config.exists():
 			return self.load_defconfig(name or DEFAULT)
-		if digest(self.dot_config.read_text()) == before["pure"]:
+		if digest(self.dot_config.read_bytes()) == before["pure"]:
 			return self.load_defconfig(before["base"])
-		self.kconf.load_config(str(self.dot_config))
+		self.load_changed()
 		return self.save(before["base"], before["pure"])
 
 	def describe_devices(self):
@@ -190,10 +217,16 @@ class Config:
 				node.help = f"{node.help or ''}\n{ids}"
 
 	def menuconfig(self, *name):
+		import curses
 		import menuconfig
+		if not (os.isatty(0) and os.isatty(1)):
+			raise ConfigError("menuconfig: this is no terminal")
 		self.sync(*name)
 		self.describe_devices()
-		menuconfig.menuconfig(self.kconf)
+		try:
+			menuconfig.menuconfig(self.kconf)
+		except curses.error as error:
+			raise ConfigError(f"menuconfig: TERM={os.environ.get('TERM', '')}: {error}") from None
 		self.take()
 
 	def oldconfig(self, *name):
@@ -201,7 +234,10 @@ class Config:
 		if name or not self.recorded() or not self.dot_config.exists():
 			self.sync(*name)
 		sys.argv = ["oldconfig", "Kconfig"]
-		oldconfig._main()
+		try:
+			oldconfig._main()
+		except EOFError:
+			raise ConfigError("oldconfig: the answers have ended; nothing is changed") from None
 		self.take()
 
 	def take(self):

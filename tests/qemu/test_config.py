@@ -1,5 +1,6 @@
 """Configurations and programs that can't be are refused with a sentence that says where; a second make does nothing."""
 import fcntl
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -30,7 +31,7 @@ def tree(tmp_path):
 
 def kconfig(tree, *arguments):
 	return subprocess.run([tree / "scripts" / "kconfig.py", tree / "build", *arguments], cwd=tree, text=True,
-		capture_output=True, check=False)
+		stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
 @pytest.mark.parametrize("text,message", [
@@ -47,6 +48,64 @@ def test_wrong_defconfig(tree, text, message):
 	result = kconfig(tree, "sync", "x")
 	assert result.returncode and message in result.stderr
 	assert not (tree / "build" / ".config").exists()
+
+
+def refuses(tree, message, *arguments):
+	"""With one line, no traceback."""
+	result = kconfig(tree, *arguments)
+	assert result.returncode == 1 and result.stderr.startswith("error: ") and message in result.stderr, result.stderr
+	assert result.stderr.count("\n") == 1, result.stderr
+
+
+def test_no_text(tree):
+	(tree / "configs" / "x_defconfig").write_bytes(b"CONFIG_SERIAL=y\n\xFF\n")
+	refuses(tree, "configs/x_defconfig: not a text", "sync", "x")
+
+
+@pytest.mark.parametrize("text, message", [
+	(b"nonsense\n", "build/.config:1: neither"), (b"\nCONFIG_SERIAL=maybe\n", "build/.config:2: CONFIG_SERIAL=maybe: "),
+	(b"CONFIG_SERIAL_PORT=0x10\n", "must lie between 0x100 and"), (b"\xFF\0", "build/.config: not a text"),
+])
+def test_config_spoilt_by_hand(tree, text, message):
+	"""Refused, and left as it is until a configuration is named."""
+	kconfig(tree, "sync")
+	config = tree / "build" / ".config"
+	good = config.read_bytes()
+	config.write_bytes(text)
+	refuses(tree, message, "sync")
+	assert config.read_bytes() == text
+	assert kconfig(tree, "sync", "qemu_q35").returncode == 0 and config.read_bytes() == good
+
+
+def test_config_of_another_version(tree):
+	"""What is there no more is named, once, and left out; the last line that sets an option holds."""
+	kconfig(tree, "sync")
+	config = tree / "build" / ".config"
+	config.write_text(config.read_text() + "CONFIG_GONE=y\nCONFIG_HID_PS2=n\n")
+	first, second = kconfig(tree, "sync"), kconfig(tree, "sync")
+	assert re.fullmatch(r"warning: .*/\.config:\d+: unknown symbol: CONFIG_GONE=y\n", first.stderr)
+	assert first.returncode == second.returncode == 0 and not second.stderr
+	assert "GONE" not in config.read_text() and "CONFIG_HID_PS2=y" not in config.read_text()
+
+
+@pytest.mark.parametrize("text", ["", "junk\n", "name=qemu_q35\n"])
+def test_broken_off(tree, text):
+	"""A write that was broken off is no hindrance."""
+	kconfig(tree, "sync")
+	origin = tree / "build" / ".config.origin"
+	whole = origin.read_text()
+	origin.write_text(text)
+	assert kconfig(tree, "sync").returncode == 0 and origin.read_text() == whole
+
+
+def test_nobody_to_ask(tree):
+	kconfig(tree, "sync")
+	refuses(tree, "no terminal", "menuconfig")
+	config = tree / "build" / ".config"
+	config.write_text(re.sub("(?m)^.*CONFIG_SERIAL[ =].*\n", "", config.read_text()))
+	spoilt = config.read_bytes()
+	refuses(tree, "the answers have ended", "oldconfig")
+	assert config.read_bytes() == spoilt
 
 
 def test_unknown_defconfig_names_the_known(tree):
@@ -83,9 +142,9 @@ def test_a_changed_defconfig_is_taken_over(tree):
 	assert "#define CONFIG_HID_PS2 1" in (tree / "build" / "generated" / "autoconf.h").read_text()
 
 
-def refused(folder, **choice):
+def refused(**choice):
 	arguments = [f"{name}={value}" for name, value in choice.items()]
-	result = subprocess.run(["make", "-C", ROOT, "image", f"O={folder}", *arguments], text=True, capture_output=True,
+	result = subprocess.run(["make", "-C", ROOT, "image", *arguments], text=True, capture_output=True,
 		check=False)
 	assert result.returncode
 	return result.stderr
@@ -93,13 +152,13 @@ def refused(folder, **choice):
 
 def test_wrong_programs(tmp_path):
 	folder = tmp_path / "build"
-	assert "No such file" in refused(folder, PROGRAM=tmp_path / "nothing")
+	assert "No such file" in refused(O=folder, PROGRAM=tmp_path / "nothing")
 	(tmp_path / "empty").write_bytes(b"")
-	assert "is an empty file" in refused(folder, PROGRAM=tmp_path / "empty")
-	assert "not a static ELF program" in refused(folder, PROGRAM="/bin/true")
+	assert "is an empty file" in refused(O=folder, PROGRAM=tmp_path / "empty")
+	assert "not a static ELF program" in refused(O=folder, PROGRAM="/bin/true")
 	(tmp_path / "big").write_bytes(bytes(0x10001))
-	assert "at most 65536 fit" in refused(folder, PAYLOAD=tmp_path / "big")
-	assert "only one of them" in refused(folder, PROGRAM=tmp_path / "big", PAYLOAD=KCONFIG)
+	assert "at most 65536 fit" in refused(O=folder, PAYLOAD=tmp_path / "big")
+	assert "only one of them" in refused(O=folder, PROGRAM=tmp_path / "big", PAYLOAD=KCONFIG)
 
 
 def test_builds_take_turns(images):
