@@ -2,8 +2,11 @@
 ROOT := $(patsubst %/,%,$(dir $(realpath $(lastword $(MAKEFILE_LIST)))))
 # Names of files and folders are relative to where the caller stands, with make -C too.
 HERE := $(if $(findstring w,$(firstword -$(MAKEFLAGS))),$(PWD),$(CURDIR))
-O ?= $(ROOT)/build
-DIR := $(abspath $(if $(filter /%,$(O)),$(O),$(HERE)/$(O)))
+OUT := $(or $(O),$(ROOT)/build)
+DIR := $(abspath $(if $(filter /%,$(OUT)),$(OUT),$(HERE)/$(OUT)))
+ifneq ($(words $(ROOT)) $(words $(DIR)),1 1)
+$(error the names of the tree's folder and of the build folder must not have blanks)
+endif
 S := @$(ROOT)/scripts
 export HERE PROGRAM PAYLOAD FORMAT UEFI NETBOOT MACHINE CORES DISK QEMU_ARGS GDB_ARGS LSPCI LOG
 export PYTHONDONTWRITEBYTECODE := 1
@@ -42,7 +45,7 @@ netboot: build
 
 build:
 	$S/setup $(TOOLS)
-	$S/kconfig.py $(DIR) sync $(CONFIG)
+	$S/kconfig.py $(DIR) sync "$(CONFIG)"
 	$S/build.py $(DIR)
 
 size: build
@@ -97,7 +100,7 @@ where:
 
 menuconfig oldconfig savedefconfig:
 	$S/setup build
-	$S/kconfig.py $(DIR) $@ $(CONFIG)
+	$S/kconfig.py $(DIR) $@ "$(CONFIG)"
 
 guessconfig:
 	$S/setup build

@@ -99,6 +99,9 @@ def set_up(build):
 	wanted = f"{compiler} {ROOT} {build}"
 	if (build / "build.ninja").exists() and made_for.exists() and made_for.read_text() == wanted:
 		return
+	made_for.unlink(missing_ok=True)	# until this has come to its end
+	if not shutil.which(compiler.split()[0]):
+		fail(f"CC={compiler}: there is no such command")
 	plus = os.environ.get("CXX", "clang++" if "clang" in compiler else "g++")
 	shutil.rmtree(build / "meson-private", ignore_errors=True)	# Meson's --wipe would take the configuration along
 	run("meson", "setup", build, ROOT, f"-Dconfig={build}", CC=compiler, CXX=plus)

@@ -7,6 +7,7 @@ From the environment: MACHINE, UEFI=1, NETBOOT=1, CORES, DISK, QEMU_ARGS, GDB_AR
 PVH, the others boot the disk image, or from a network that has BUILD/netboot.
 """
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -125,13 +126,24 @@ def asked(variable):
 	return os.environ.get(variable, "") not in ("", "0")
 
 
+def words(variable):
+	text = os.environ.get(variable, "")
+	try:
+		return shlex.split(text)
+	except ValueError as error:
+		raise QemuError(f"{variable}={text}: {error}") from None
+
+
 def command(build):
 	name, uefi, network = os.environ.get("MACHINE") or "q35", asked("UEFI"), asked("NETBOOT")
 	if name not in ("q35", "pc", "microvm"):
 		raise QemuError(f"MACHINE={name}: q35, pc or microvm")
 	if (uefi or network) and name == "microvm":
 		raise QemuError("microvm has no firmware: neither UEFI nor NETBOOT")
-	line = machine(name, cores=os.environ.get("CORES") or min(4, os.cpu_count() or 1))
+	cores = os.environ.get("CORES", "").strip() or str(min(4, os.cpu_count() or 1))
+	if not re.fullmatch("[1-9][0-9]*", cores):
+		raise QemuError(f"CORES={cores}: a number from 1 on")
+	line = machine(name, cores=cores)
 	if name == "microvm":
 		kind = (build / "program.kind").read_text().strip()
 		line += boot_pvh(build / "kernel.elf", build / "program.bin", "payload" if kind == "payload" else "")
@@ -140,7 +152,7 @@ def command(build):
 	# netcheck learns from the boot file that nobody answers UDP here.
 	line += boot_network(build, uefi) if network else net(backend="user,bootfile=udp:0")
 	line += disk(scratch_disk(build)) + programs_disk(build) + own_disk() + display(name) + console()
-	return line + shlex.split(os.environ.get("QEMU_ARGS", ""))
+	return line + words("QEMU_ARGS")
 
 
 def is_monitor(build):
@@ -183,7 +195,7 @@ def debug(build):
 			raise QemuError(f"QEMU ended at once, with status {guest.returncode}")
 		try:
 			subprocess.run(["gdb", "-q", "-x", Path(__file__).with_name("gdb.py"), "-ex", f"target remote {socket}",
-				"-ex", "hbreak kernel_main", *shlex.split(os.environ.get("GDB_ARGS", "")), build / "kernel.elf"],
+				"-ex", "hbreak kernel_main", *words("GDB_ARGS"), build / "kernel.elf"],
 				check=False)
 		finally:
 			guest.terminate()

@@ -161,6 +161,36 @@ def test_wrong_programs(tmp_path):
 	assert "only one of them" in refused(O=folder, PROGRAM=tmp_path / "big", PAYLOAD=KCONFIG)
 
 
+def test_wrong_values(tmp_path):
+	"""One line says what is wrong, and the folder can be used afterwards."""
+	folder = tmp_path / "build"
+	wrong = {("O", tmp_path / "a b"): "must not have blanks", ("CONFIG", "a b"): "no configs/a b_defconfig",
+		("CC", "nocc"): "CC=nocc: there is no such command", ("FORMAT", "bmp"): "FORMAT=bmp: one of raw"}
+	for choice, message in wrong.items():
+		said = refused(**{"O": folder, "CONFIG": "tiny", **dict([choice])})
+		assert message in said and "Traceback" not in said
+	make("image", f"O={folder}")
+
+
+@pytest.mark.parametrize("variable, value, message", [
+	("CORES", "0", "CORES=0: a number"), ("CORES", "abc", "CORES=abc: "), ("MACHINE", "foo", "MACHINE=foo: "),
+	("QEMU_ARGS", "'", "QEMU_ARGS=': "), ("DISK", "nothing", "no such file"),
+])
+def test_wrong_machines(tmp_path, variable, value, message):
+	result = subprocess.run([KCONFIG.with_name("qemu.py"), "run", tmp_path], env={"PATH": "/usr/bin", variable: value},
+		stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False)
+	assert result.returncode == 1 and result.stderr.startswith("error: ") and message in result.stderr
+	assert result.stderr.count("\n") == 1
+
+
+def test_compiler_that_fails(tmp_path):
+	"""Set-up that was broken off is done again."""
+	folder = tmp_path / "build"
+	make("image", f"O={folder}", "CONFIG=tiny")
+	assert "meson failed" in refused(O=folder, CC="/bin/false")
+	make("image", f"O={folder}")
+
+
 def test_builds_take_turns(images):
 	"""What builds in a folder where somebody else does waits."""
 	with images.held("tiny") as folder, open(folder / ".lock", "w", encoding="ascii") as lock:
