@@ -9,6 +9,7 @@ again only on what has changed since it was last found clean.
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,17 @@ def quoted(words):
 	return shlex.join(map(str, words)).replace("$", "$$")
 
 
+def at_hand(tool):
+	"""A distribution that has other versions alone does without; elsewhere scripts/setup has installed it."""
+	if shutil.which(tool):
+		return True
+	if shutil.which("apt-cache") and not subprocess.call(["apt-cache", "show", tool], stdout=subprocess.DEVNULL,
+			stderr=subprocess.DEVNULL):
+		build.fail(f"{tool} is missing; please install it")
+	print(f"not checked: needs {tool}", flush=True)
+	return False
+
+
 class Ninja:
 	"""A file of steps, each with its inputs and a stamp."""
 
@@ -87,7 +99,7 @@ class Ninja:
 
 
 def code_steps(ninja, folder):
-	commands = sources(folder)
+	commands, tidied = sources(folder), at_hand(TIDY)
 	for path, command in commands.items():
 		where = str(path.relative_to(ROOT))
 		name = where.replace("/", "-")
@@ -97,8 +109,8 @@ def code_steps(ninja, folder):
 			"-MT", f"stamps/{name}", "-c", path, "-o", "/dev/null"]
 		tidy = [TIDY, "--quiet", path, "--", *(word for word in command if word.startswith(TIDY_FLAGS))]
 		# clang-tidy counts on standard error what it has found in others' headers.
-		ninja.step(name, f"{quoted(compiled)} && {quoted(tidy)} 2>stamps/{name}.err", [path],
-			[ROOT / ".clang-tidy"], "compiled")
+		steps = quoted(compiled) + (f" && {quoted(tidy)} 2>stamps/{name}.err" if tidied else "")
+		ninja.step(name, steps, [path], [ROOT / ".clang-tidy"], "compiled")
 	# cppcheck has no list of the headers that it has read: any of the tree.
 	headers = [ROOT / path for path in lint.all_files() if path.suffix == ".h"]
 	ninja.step("cppcheck", quoted([*CPPCHECK, "--project=compile_commands.json"]), commands, headers)
@@ -113,8 +125,9 @@ def file_steps(ninja):
 	interpreters = {ROOT / path: lint.interpreter(ROOT / path) for path in files}
 	python = [path for path, name in interpreters.items() if "python" in name or path.suffix == ".py"]
 	shell = [path for path, name in interpreters.items() if name in ("sh", "bash") or path.suffix == ".sh"]
-	ninja.step("layout", quoted([FORMAT, "--dry-run", "-Werror", "--ferror-limit=1", *code]), code,
-		[ROOT / ".clang-format"])
+	if at_hand(FORMAT):
+		ninja.step("layout", quoted([FORMAT, "--dry-run", "-Werror", "--ferror-limit=1", *code]), code,
+			[ROOT / ".clang-format"])
 	ninja.step("pyflakes", quoted(["pyflakes3", *python]), python)
 	ninja.step("shellcheck", quoted(["shellcheck", "-f", "gcc", *shell]), shell)
 	pages = [ROOT / path for path in files if path.parts[0] in ("api", "include", "docs") or path.suffix == ".md"]
@@ -126,7 +139,7 @@ def main(args):
 	if len(args) not in (1, 2) or args[1:] not in ([], ["--format"]):
 		sys.exit(__doc__)
 	if args[1:]:
-		return subprocess.call([FORMAT, "-i", *laid_out()])
+		return subprocess.call([FORMAT, "-i", *laid_out()]) if at_hand(FORMAT) else 1
 	folder = Path(args[0]).resolve() / "test" / "check"
 	set_up(folder)
 	(folder / "stamps").mkdir(exist_ok=True)
