@@ -461,6 +461,7 @@ static void block_fill(struct loader *loader)
 	struct block *block = loader->block;
 	struct boot_info *info = &block->info;
 	uint8_t *program = (uint8_t *)block + program_offset();
+	// cppcheck-suppress subtractPointers ; they are the linker's
 	memcpy(block->code, handover_code, handover_end - handover_code);
 	memcpy(block->kernel, embedded.data, embedded.kernel_bytes);
 	memcpy(program, embedded.data + aligned4(embedded.kernel_bytes), embedded.program_bytes);

@@ -145,10 +145,8 @@ void sys_on_receive(uint64_t routine, uint64_t net)
 // Through the call table: a program may have put its own routine there.
 static void output(const char *text, size_t len)
 {
-	register uint64_t count __asm__("rcx") = len;
-	register const char *from __asm__("rsi") = text;
 	__asm__ volatile("call *%2"
-					 : "+r"(count), "+r"(from)
+					 : "+S"(text), "+c"(len)
 					 : "m"(call_table[OUTPUT_ENTRY])
 					 : "rax", "rdx", "rdi", "r8", "r9", "r10", "r11", "memory", "cc");
 }

@@ -21,8 +21,9 @@ ROOT = build.ROOT
 SCRIPTS = ROOT / "scripts"
 FORMAT, TIDY = "clang-format-14", "clang-tidy-14"	# other versions have other opinions
 # The linker's symbols, which begin and end a table, are different objects to C.  Newer ones read no macro with spaces.
-CPPCHECK = ["cppcheck", "--suppress=comparePointers", "--quiet", "--error-exitcode=1", "--platform=unix64",
-	"--enable=warning,performance,portability", "--inline-suppr", '-DKERNEL_NAME="Ingot"',
+CPPCHECK = ["cppcheck", "--suppress=comparePointers", "--suppress=normalCheckLevelMaxBranches", "--quiet",
+	"--error-exitcode=1", "--platform=unix64", "--enable=warning,performance,portability", "--inline-suppr",
+	'-DKERNEL_NAME="Ingot"',
 	"--template={file}:{line}: {message} [{id}]"]
 LTO = ("-flto", "-ffat-lto-objects")	# with it the analyzer would wait for a link
 # What clang-tidy, which is no gcc, has to know of a command line.
@@ -30,6 +31,9 @@ TIDY_FLAGS = ("-I", "-D", "-isystem", "/usr/include", "-std=", "-ffreestanding",
 	"-mgeneral-regs-only")
 # False alarms, for which the analyzer of gcc 12 has no comment: it loses count of pointers that are subtracted.
 ALARMS = {"storage/ahci.c": ["-Wno-analyzer-use-of-uninitialized-value"]}
+# Those of gcc 14 alone: it loses an initializer that is a call; NULL goes with no bytes.
+ALARMS_14 = {"core/native.c": ["-Wno-analyzer-use-of-uninitialized-value"],
+	"bus/usb.c": ["-Wno-analyzer-null-argument"]}
 
 
 def set_up(folder):
@@ -100,12 +104,14 @@ class Ninja:
 
 def code_steps(ninja, folder):
 	commands, tidied = sources(folder), at_hand(TIDY)
+	newer = int(subprocess.check_output(["gcc", "-dumpversion"], text=True).split(".")[0]) >= 14
+	alarms = {**ALARMS, **ALARMS_14} if newer else ALARMS
 	for path, command in commands.items():
 		where = str(path.relative_to(ROOT))
 		name = where.replace("/", "-")
 		command = compiler_only(command)
 		analyzer = [] if path.suffix == ".cpp" else ["-fanalyzer"]	# gcc 12 knows C alone
-		compiled = [*command, *analyzer, *ALARMS.get(where, ()), "-MD", "-MF", f"stamps/{name}.d",
+		compiled = [*command, *analyzer, *alarms.get(where, ()), "-MD", "-MF", f"stamps/{name}.d",
 			"-MT", f"stamps/{name}", "-c", path, "-o", "/dev/null"]
 		tidy = [TIDY, "--quiet", path, "--", *(word for word in command if word.startswith(TIDY_FLAGS))]
 		# clang-tidy counts on standard error what it has found in others' headers.
