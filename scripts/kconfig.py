@@ -224,6 +224,9 @@ class Config:
 		self.sync(*name)
 		self.describe_devices()
 		try:
+			curses.setupterm()
+			if not curses.tigetstr("cup"):
+				raise curses.error("this terminal cannot move its cursor")
 			menuconfig.menuconfig(self.kconf)
 		except curses.error as error:
 			raise ConfigError(f"menuconfig: TERM={os.environ.get('TERM', '')}: {error}") from None

@@ -1,10 +1,12 @@
 """Configurations and programs that can't be are refused with a sentence that says where; a second make does nothing."""
 import fcntl
+import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from conftest import ROOT, make
@@ -106,6 +108,13 @@ def test_nobody_to_ask(tree):
 	spoilt = config.read_bytes()
 	refuses(tree, "the answers have ended", "oldconfig")
 	assert config.read_bytes() == spoilt
+
+
+@pytest.mark.parametrize("term, message", [("dumb", "cannot move its cursor"), ("nonsense", "could not find terminal")])
+def test_terminal_without_menus(tree, term, message):
+	said, status = pexpect.run(f"{tree}/scripts/kconfig.py {tree}/build menuconfig", withexitstatus=True,
+		encoding="utf-8", cwd=str(tree), env={**os.environ, "TERM": term})
+	assert status == 1 and f"error: menuconfig: TERM={term}: " in said and message in said, said
 
 
 def test_unknown_defconfig_names_the_known(tree):
