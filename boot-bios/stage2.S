@@ -55,6 +55,9 @@ check_cpu:
 	cpuid
 	btl $29, %edx		// SDM volume 2, CPUID: Intel 64
 	jnc no_long_mode
+	btl $20, %edx		// execute disable, which setup programs can hide
+	movw $no_xd, %si
+	jnc refuse
 	popl tsc_start		// from the boot sector
 	popl tsc_start + 4
 
@@ -453,6 +456,7 @@ enter_kernel:
 
 // ---- Data -----------------------------------------------------------------------------------------------------------
 
+no_xd:	.asciz "execute disable (NX, XD) is missing, or off in the firmware's setup"
 no_a20:	.asciz "address line A20 can't be switched on"
 no_map:	.asciz "the BIOS gives no memory map"
 mib:	.asciz " MiB"

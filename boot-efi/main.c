@@ -485,11 +485,21 @@ static EFI_STATUS check_low_memory(struct loader *loader)
 	return refuse(loader, EFI_UNSUPPORTED, "the firmware uses memory between 1 and 2 MiB, where the kernel goes");
 }
 
+// Intel SDM vol. 2, CPUID.  The kernel's page tables have no-execute pages; firmware can hide that the CPU has them.
+static bool has_no_execute(void)
+{
+	uint32_t eax = 0x80000001, ebx, ecx = 0, edx;
+	__asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+	return edx >> 20 & 1;
+}
+
 static EFI_STATUS prepare(struct loader *loader)
 {
 	EFI_STATUS status = check_embedded(loader);
 	if (status != EFI_SUCCESS)
 		return status;
+	if (!has_no_execute())
+		return refuse(loader, EFI_UNSUPPORTED, "execute disable (NX, XD) is missing, or off in the firmware's setup");
 	if (map_allocate(loader) != EFI_SUCCESS || map_read(loader) != EFI_SUCCESS || block_allocate(loader) != EFI_SUCCESS)
 		return refuse(loader, EFI_OUT_OF_RESOURCES, "too little memory");
 	if ((status = check_low_memory(loader)) != EFI_SUCCESS || (status = tables_build(loader)) != EFI_SUCCESS)

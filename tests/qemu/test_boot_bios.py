@@ -271,6 +271,10 @@ def test_no_64_bit_mode(loader, start, cpu):
 	refused(start(loader.image, machine="pc", cpu=cpu, display=True), "this is a 32-bit CPU")
 
 
+def test_no_execute_disable(loader, start):
+	refused(start(loader.image, cpu="qemu64,-nx", display=True), "execute disable (NX, XD) is missing, or off in the firmware's setup")
+
+
 def test_no_extensions(loader, start, tmp_path):
 	refused(start(loader.inside(tmp_path, NO_EXTENSIONS=1), display=True), "the BIOS has no INT 13h extensions")
 

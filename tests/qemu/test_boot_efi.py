@@ -290,6 +290,11 @@ def test_no_memory(loader, start, tmp_path):
 	assert refused(start(loader.inside(NO_MEMORY, tmp_path), watch=False), "too little memory", 20) < 20
 
 
+def test_no_execute_disable(loader, start, tmp_path):
+	assert refused(start(loader.inside(0, tmp_path), watch=False, cpu="max,-nx"),
+		"execute disable (NX, XD) is missing, or off in the firmware's setup", 1) < 20
+
+
 def test_firmware_does_not_let_go(loader, start, tmp_path):
 	"""After the first attempt the console may not be used any more: the sentence is on the serial line alone."""
 	output = start(loader.inside(STUCK, tmp_path), watch=False).finish()
