@@ -112,6 +112,7 @@ static void ahci_restart(struct ahci_port *p)
 static void ahci_recover(struct blk_dev *blk)
 {
 	struct ahci_port *p = container_of(blk, struct ahci_port, blk);
+	log("%s: time-out\n", blk->info.name);
 	ahci_restart(p);
 	ahci_end(p, p->pending | p->active, E_TIMEOUT);
 }

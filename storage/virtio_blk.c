@@ -2,6 +2,7 @@
 // QEMU: -device virtio-blk-pci, or virtio-blk-device on microvm.  Not done: write zeroes, secure erase.
 #include <blk.h>
 #include <virtio.h>
+#include <log.h>
 #include <mem.h>
 #include <smp.h>
 
@@ -200,7 +201,9 @@ static HOT uint32_t vblk_poll(void *queue, struct ingot_blk_done *done, uint32_t
 // The reset takes every request from the device, which stays off if it isn't started anew.
 static void vblk_recover(struct blk_dev *blk)
 {
+	log("%s: time-out", blk->info.name);
 	virtio_reset(to_vblk(blk)->vdev);
+	log("\n");
 	for (uint32_t i = 0; i < blk->info.queues; i++) {
 		struct vblk_queue *q = blk->queue[i];
 		q->limit = 0;

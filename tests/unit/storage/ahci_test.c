@@ -766,6 +766,7 @@ static void time_out(void **state)
 		port->asleep = true;
 		if (kind & 2) { // through the class
 			assert_int_equal(run(INGOT_READ, 0, 8, data), E_TIMEOUT);
+			assert_true(fake_logged("disk0: time-out\n"));
 		} else {
 			NONE(status, 8);
 			for (uint32_t i = 0; i < 8; i++)

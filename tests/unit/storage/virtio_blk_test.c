@@ -422,6 +422,7 @@ static void device_that_hangs(void **state)
 	asleep = true;
 	assert_int_equal(submit(1, INGOT_READ, 0, 1, data, 55), E_OK);
 	assert_int_equal(blk_run(0, &req), E_TIMEOUT);
+	assert_true(fake_logged("disk0: time-out\n"));
 	assert_int_equal(far->status, 0);            // all memory is ours again
 	assert_int_equal(blk_run(0, &req), E_AGAIN); // but for what the other core hasn't taken back
 	assert_int_equal(submit(1, INGOT_READ, 0, 1, data, 56), E_AGAIN);
