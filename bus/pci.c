@@ -419,7 +419,7 @@ static void pci_region(uint64_t base, uint32_t first, uint32_t last)
 	bus_devices[(uint8_t)(first >> 8)] = 32;
 	for (struct aml_window *window = windows; window < windows_end && !(first >> 16); window++)
 		bus_devices[window->bus_first] = 32;
-	for (uint32_t address = first; address <= last; address++)
+	for (uint32_t address = first; address - first <= last - first; address++) // the last may be the last number
 		if ((address >> 3 & 31) >= bus_devices[(uint8_t)(address >> 8)])
 			address |= 0xFF;
 		else if (!pci_function(address) && !(address & 7))
@@ -483,7 +483,7 @@ static void pci_scan(void)
 	else
 		for (uint32_t at = MCFG_ROWS; at + sizeof(struct mcfg_row) <= mcfg->length; at += sizeof(struct mcfg_row)) {
 			const struct mcfg_row *row = (const void *)((const char *)mcfg + at);
-			uint32_t segment = row->segment << 16;
+			uint32_t segment = (uint32_t)row->segment << 16;
 			pci_region(row->base, segment | row->first << 8, segment | row->last << 8 | 0xFF);
 		}
 	pci_place_all();

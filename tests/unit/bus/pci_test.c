@@ -313,6 +313,15 @@ static void damaged_mcfg(void **state)
 	assert_int_equal(fake_device_count, 0); // names nothing
 }
 
+// The last bus of the last segment is looked at once.
+static void last_segment(void **state)
+{
+	regions_set(1);
+	mcfg.rows[0] = (struct mcfg_row){ ECAM, 0xFFFF, 255, 255, 0 };
+	pci_scan();
+	assert_int_equal(fake_device_count, 0);
+}
+
 static void bridges_in_a_circle(void **state)
 {
 	regions_set(1);
@@ -684,6 +693,7 @@ int main(void)
 		TEST(configuration_named_by_the_bridge),
 		TEST(segments_and_further_roots),
 		TEST(damaged_mcfg),
+		TEST(last_segment),
 		TEST(bridges_in_a_circle),
 		TEST(no_memory),
 		TEST(capability_order),
