@@ -4,7 +4,7 @@
 #define MSR_PAT 0x277
 #define PAT 0x00070106   // WB, WC, UC-, UC; twice, so that bit 7 of an entry means nothing for a page of 4 KiB
 #define CR0 0x80010033ul // PG, WP, NE, ET, MP, PE: caches on, vector unit on
-#define CR4 0x620ul      // PAE, OSFXSR, OSXMMEXCPT
+#define CR4 0x660ul      // PAE, MCE, OSFXSR, OSXMMEXCPT
 #define CR4_OSXSAVE 0x40000u
 #define XCR0 0xE7u // x87, SSE, AVX, AVX-512: what programs may use, 2688 bytes of state
 #define CODE 8     // selectors

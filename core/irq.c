@@ -17,13 +17,11 @@ int irq_alloc(irq_handler handler, void *arg, uint32_t cpu)
 	int vector = FIRST;
 	if (CONFIG_ON(CORE_X2APIC) && cpus[cpu].apic_id > APIC_ID_MOST)
 		return E_NOTSUP;
-	while (handlers[vector])
+	while (!__sync_bool_compare_and_swap(&handlers[vector], NULL, handler)) // cores may ask at once
 		if (vector++ == LAST)
 			return E_NOMEM;
-	targets[vector] = cpus[cpu].apic_id;
+	targets[vector] = cpus[cpu].apic_id; // nothing is sent to it yet
 	args[vector] = arg;
-	barrier();
-	handlers[vector] = handler;
 	return vector;
 }
 

@@ -8,6 +8,7 @@ static const char mnemonics[][3] = {
 	"DE", "DB", "NM", "BP", "OF", "BR", "UD", "NM", "DF", "CS", "TS",
 	"NP", "SS", "GP", "PF", "??", "MF", "AC", "MC", "XF", "VE", "CP",
 };
+#define UNKNOWN 15
 // As they lie in struct trap, four on a line.
 static const char registers[][6] = {
 	"\nr15 ", " r14 ", " r13 ", " r12 ", "\nr11 ", " r10 ", " r9  ", " r8  ",
@@ -85,8 +86,8 @@ void panic_trap(const struct trap *trap)
 	begin();
 	smp_stop();
 	__asm__("mov %%cr2, %0" : "=r"(cr2));
-	log("\nPANIC: exception %u #%s at %lx, core %u, error %lx, address %lx", vector, mnemonics[vector], trap->rip,
-		smp_self(), trap->error, cr2);
+	log("\nPANIC: exception %u #%s at %lx, core %u, error %lx, address %lx", vector,
+		mnemonics[vector < ARRAY_SIZE(mnemonics) ? vector : UNKNOWN], trap->rip, smp_self(), trap->error, cr2);
 	const uint64_t *value = &trap->r15;
 	for (uint32_t i = 0; i < ARRAY_SIZE(registers); i++)
 		log("%s%016lx", registers[i], value[i]);
