@@ -9,7 +9,7 @@
 #include "unpack.h"
 
 #define BASE UNPACK_IMAGE // addresses in the image begin here
-#define BITWISE 6         // predictors that know of each bit how often it was a 0 and a 1,
+#define BITWISE 7         // predictors that know of each bit how often it was a 0 and a 1,
 #define RUNS 2            // that know the last byte and how often it came in a row,
 #define EXPECTED 3        // that expect a number seen elsewhere: a jump's target, a function, a constant
 #define GUESSES (RUNS + EXPECTED)
@@ -266,6 +266,7 @@ static void code_contexts(struct mix *m, uint32_t field)
 		hash3(so_far, field == OPCODE && !near, near),
 		hash(so_far, past[0].kind),
 		hash4(op, m->number, past[0].result, now->rex),
+		hash4(op, now->modrm & 0x38, m->number, now->rex & 4),
 		hash4(m->number, now->modrm & 0xC7, now->sib, 26),
 		hash3(so_far, past[0].kind, past[1].kind),
 	};
@@ -283,6 +284,7 @@ static void data_contexts(struct mix *m)
 		0,
 		hash3((m->now.at - m->image) & 7, eighth, last),
 		hash(m->word, last),
+		hash4(last >= 'a' && last <= 'z', second >= 'a', recent(m, 3) >= 'a', 9),
 		hash3(eighth, last, 8),
 		hash3(last << 8 | second, recent(m, 3), 3),
 	};
