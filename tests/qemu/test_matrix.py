@@ -51,6 +51,8 @@ ROWS = [
 	Row("bios", "q35", 1, 256, "drivers left out: the image without what it doesn't need", config="tiny",
 		program="hello_asm"),
 	Row("bios", "q35", 2, 256, "serial only, no screen driver", config="virtio_cloud", nets=1, disks=1),
+	Row("bios", "q35", 1, 4, "packed small: its unpacker in the least memory", config="virtio_cloud"),
+	Row("bios", "pc", 2, 256, "neither MCFG nor anything that assigns BARs", config="virtio_cloud", nets=1, disks=1),
 	Row("bios", "pc", 1, 4, "the least memory on i440fx", config="qemu_pc"),
 	Row("bios", "pc", 2, 256, "no MCFG: PCI through ports", config="qemu_pc", nets=1, disks=1),
 	Row("bios", "pc", 4, 64, "the kernel for PCI Express falls back to ports on i440fx", nets=1, disks=1),
@@ -62,6 +64,7 @@ ROWS = [
 	Row("uefi", "q35", 2, 256, "a payload through the EFI application", program="hello_asm", kind="payload"),
 	Row("uefi", "q35", 8, 6 * GIB, "OVMF's map in many pieces, BARs above 4 GiB", nets=1, disks=1),
 	Row("uefi", "pc", 2, 256, "OVMF on i440fx", config="qemu_pc", nets=1, disks=1),
+	Row("uefi", "q35", 2, 256, "packed small, through the EFI application", config="virtio_cloud", nets=1, disks=1),
 	Row("uefi", "q35", 1, 128, "the smallest kernel through the EFI application", config="tiny", program="hello_asm"),
 	# PVH
 	Row("pvh", "q35", 1, 4, "the least memory without a boot disk"),
