@@ -1,6 +1,5 @@
 // Virtio devices and split virtqueues over either transport.  "v." = section of the VIRTIO specification 1.2.
 #include <virtio.h>
-#include <cpu.h>
 #include <log.h>
 #include <mem.h>
 #include <time.h>
@@ -31,7 +30,7 @@
 #define STATUS_KNOWN (STATUS_ACKNOWLEDGE | STATUS_DRIVER)
 
 #define RESET_US 1000000
-#define REMIND_SHIFT 21 // of the time-stamp counter: a millisecond or less
+#define REMIND_LOOKS 1024u // a device that is at work may ask for a doorbell for a moment, and see that it needs none
 
 // With PCI alone a register is one instruction; with both transports a call is the shorter way.
 #if CONFIG_ON(BUS_VIRTIO_MMIO)
@@ -140,7 +139,8 @@ int virtio_queue(struct virtio_dev *vdev, uint32_t index, uint32_t size, struct 
 		vq->room = size;
 	}
 	char *memory = memset(vq->desc, 0, virtq_bytes(size));
-	vq->avail_index = vq->used_index = vq->armed = 0;
+	vq->avail_index = vq->used_index = vq->rung = 0;
+	vq->armed = false;
 	vq->ring = (uint16_t *)(memory + 16 * size + 4);
 	vq->used = (volatile uint64_t *)(memory + 18 * size + 64);
 	vq->size = size;
@@ -230,22 +230,14 @@ HOT void virtq_publish(struct virtq *vq)
 	barrier_store_load();
 	uint16_t event = *vq->event;
 	if (vq->event_mask ? (uint16_t)(now - event - 1) < (uint16_t)(now - before) : !(event & VIRTQ_USED_NO_NOTIFY))
-		virtq_ring(vq);
+		virtq_ring(vq, now);
 }
 
 void virtq_remind(struct virtq *vq)
 {
-	uint32_t now = cpu_tsc() >> REMIND_SHIFT;
-	uint16_t at = vq->used_index, event = *vq->event;
-	uint16_t ahead = vq->event_mask ? event - at : -(event & VIRTQ_USED_NO_NOTIFY);
-	if (vq->stuck == at) {
-		if (now - vq->since < 2)
-			return;
-		if (ahead < (uint16_t)(vq->avail_index - at))
-			virtq_ring(vq);
-	}
-	vq->stuck = at;
-	vq->since = now;
+	uint16_t event = *vq->event, ahead = vq->event_mask ? event - vq->rung : -(event & VIRTQ_USED_NO_NOTIFY);
+	if (!(++vq->looks % REMIND_LOOKS) && ahead < (uint16_t)(vq->avail_index - vq->rung))
+		virtq_ring(vq, vq->avail_index);
 }
 
 bool virtq_reorder(struct virtq *vq)

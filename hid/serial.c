@@ -135,7 +135,7 @@ static void serial_take(void *self)
 	for (uint32_t left = BYTES_MAX; left--;) {
 		int character = serial_next(tries);
 		uint64_t now = time_ns();
-		uint32_t previous = now < port.together_ns ? port.previous : 0;
+		uint32_t previous = port.previous == '\r' || now < port.together_ns ? port.previous : 0;
 		if ((previous == 0x1B && character == '[') || (previous == SEQUENCE && (uint32_t)character - ' ' < 0x20))
 			character = SEQUENCE; // parameters are ' ' to '?'
 		else if (tries > 1)

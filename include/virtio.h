@@ -44,8 +44,8 @@ struct virtq {
 	bool armed;           // interrupts on
 	uint16_t event_mask;  // all ones with VIRTIO_F_EVENT_IDX, 0 without
 	bool wide;            // the doorbell is 32 bits wide (MMIO, v.4.2.2), not 16 (PCI, v.4.1.4.4)
-	uint16_t stuck;       // used_index, as virtq_remind saw it last
-	uint32_t since;       // when that was
+	uint16_t rung;        // avail_index when the doorbell was rung last
+	uint16_t looks;       // that found nothing finished, for virtq_remind
 };
 
 // The words around the rings (v.2.7.6, 2.7.8): the driver's flags, index and used_event, the device's flags and index.
@@ -142,18 +142,19 @@ static ALWAYS_INLINE bool virtq_unpublished(const struct virtq *vq)
 	return virtq_avail_index(vq) != (uint16_t)vq->avail_index;
 }
 
-// Rings the doorbell.
-static ALWAYS_INLINE void virtq_ring(const struct virtq *vq)
+// Rings the doorbell for the entries below `end`.
+static ALWAYS_INLINE void virtq_ring(struct virtq *vq, uint32_t end)
 {
+	vq->rung = end;
 	if (CONFIG_ON(BUS_VIRTIO_MMIO) && vq->wide)
 		mmio_write32(vq->doorbell, vq->index);
 	else
 		mmio_write16(vq->doorbell, vq->index);
 }
 
-// Called where the device has finished nothing more.  If that has been so for about a millisecond and it waits for a
-// doorbell, rings it again.  (QEMU 7.2's TCG orders nothing on a machine with one processor: both sides may then miss
-// what the other has written last.)
+// Called where the device has finished nothing more.  Now and then it looks whether the device waits for a doorbell
+// that has not been rung, and rings it.  (QEMU 7.2's TCG orders nothing on a machine with one processor: both sides may
+// then miss what the other has written last.)
 void virtq_remind(struct virtq *vq);
 
 // The device has finished another buffer than the one in entry `used_index`: brings the number that it names there.

@@ -2,6 +2,7 @@
 
 The card's memory is QEMU's: the machine needs `backed` and `memory_args`, and SINGLE as its accelerator.
 """
+import os
 import signal
 import socket
 import subprocess
@@ -12,9 +13,11 @@ SINGLE = "tcg,thread=single"	# with threads QEMU throws accesses of a second cor
 
 
 def build(binary, source=SOURCE):
-	subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers", "-o", binary,
+	"""Whole or not at all: another worker may be about to start it."""
+	partial = Path(f"{binary}.{os.getpid()}")
+	subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers", "-o", partial,
 		source], check=True)
-	return binary
+	return partial.replace(binary)
 
 
 def refused(binary, log):

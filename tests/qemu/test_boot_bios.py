@@ -272,7 +272,8 @@ def test_no_64_bit_mode(loader, start, cpu):
 
 
 def test_no_execute_disable(loader, start):
-	refused(start(loader.image, cpu="qemu64,-nx", display=True), "execute disable (NX, XD) is missing, or off in the firmware's setup")
+	refused(start(loader.image, cpu="qemu64,-nx", display=True),
+		"execute disable (NX, XD) is missing, or off in the firmware's setup")
 
 
 def test_no_extensions(loader, start, tmp_path):

@@ -509,12 +509,10 @@ static void lost_doorbell(void **state)
 		assert_int_equal(blk_poll(0, 0, done, 8), 0);
 	assert_int_equal(q->notified, 0); // it is at work
 	far_event(q, 3);
-	for (uint32_t i = 0; i < 100000; i++)
-		assert_int_equal(blk_poll(0, 0, done, 8), 0);
-	assert_in_range(q->notified, 1, 100);
 	asleep = false;
 	for (uint32_t i = 0; i < 20000 && far_waiting(q); i++)
 		blk_poll(0, 0, done, 0);
+	assert_int_equal(q->notified, 1); // once is enough
 	assert_int_equal(blk_poll(0, 0, done, 8), 5);
 	uint32_t before = q->notified;
 	far_event(q, 4);
