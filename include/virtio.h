@@ -142,14 +142,20 @@ static ALWAYS_INLINE bool virtq_unpublished(const struct virtq *vq)
 	return virtq_avail_index(vq) != (uint16_t)vq->avail_index;
 }
 
-// Rings the doorbell for the entries below `end`.
-static ALWAYS_INLINE void virtq_ring(struct virtq *vq, uint32_t end)
+// Rings the doorbell.
+static ALWAYS_INLINE void virtq_doorbell(const struct virtq *vq)
 {
-	vq->rung = end;
 	if (CONFIG_ON(BUS_VIRTIO_MMIO) && vq->wide)
 		mmio_write32(vq->doorbell, vq->index);
 	else
 		mmio_write16(vq->doorbell, vq->index);
+}
+
+// The same, for the entries below `end`, and virtq_remind knows it.
+static ALWAYS_INLINE void virtq_ring(struct virtq *vq, uint32_t end)
+{
+	vq->rung = end;
+	virtq_doorbell(vq);
 }
 
 // Called where the device has finished nothing more.  Now and then it looks whether the device waits for a doorbell

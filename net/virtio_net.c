@@ -312,7 +312,7 @@ static HOT KEEPS_REGISTERS uint64_t vnet_send(struct classic_net *classic, const
 	queue->stats.tx_frames++;
 	queue->stats.tx_bytes += len;
 	if (likely(virtq_publish_one(vq, at)))
-		virtq_ring(vq, at + 1);
+		virtq_doorbell(vq); // without virtq_ring's note: once in a while a reminder too many
 	lock_drop(&queue->lock);
 	return (uintptr_t)classic;
 }
