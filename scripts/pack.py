@@ -24,7 +24,8 @@ FILTERS = [{
 	'id': lzma.FILTER_LZMA1, 'preset': 9 | lzma.PRESET_EXTREME, 'lc': 2, 'lp': 0, 'pb': 0,
 	'mf': lzma.MF_BT2, 'nice_len': 48, 'depth': 1000,	# by trying
 }]
-ROOM = 0x30000		# for the image, and for what it is split into: core/unpack.h
+ROOM = 0x28000		# for the image, and for what it is split into: core/unpack.h
+PACKED_ROOM = 0xE000	# for kernel.bin behind the unpacker, to 2 MiB
 BASE = 0x100000		# where it lies
 PAGE = 4096
 EXECUTE = 1		# PF_X
@@ -233,6 +234,8 @@ def main():
 		sys.exit('pack.py: unpacked it is not what it was')
 	if len(image) + SPLIT_HEAD.size > ROOM:
 		sys.exit(f'pack.py: the kernel has {len(image)} bytes, more than fit')
+	if len(packed) > PACKED_ROOM:
+		sys.exit(f'pack.py: the packed kernel has {len(packed)} bytes, more than fit')
 	with open(args.output, 'wb') as file:
 		file.write(packed)
 
