@@ -15,7 +15,6 @@
 #define GUESSES (RUNS + EXPECTED)
 #define INPUTS (BITWISE + GUESSES + 1) // and one that always says the same
 
-#define PAGE 4096
 #define SLOTS 0x4C000
 #define RUN_BITS 14
 #define COUNT_MOST 15
@@ -525,9 +524,9 @@ void mix_run(struct mix *m, struct coder *coder, const struct mixed *parts, uint
 	start(m);
 	m->coder = coder;
 	m->image = image;
-	m->now.at = image + parts->constants_page * PAGE;
+	m->now.at = image + parts->constants_page * UNPACK_PAGE;
 	take_data(m, F_CONSTANT, m->now.at + parts->constants_bytes);
-	m->now.at = image + parts->code_page * PAGE;
+	m->now.at = image + parts->code_page * UNPACK_PAGE;
 	const uint8_t *code_end = m->now.at + parts->code_bytes;
 	function_starts(m);
 	while (m->now.at < code_end)

@@ -32,8 +32,8 @@ void lzma_decode(struct lzma_model *model, const uint8_t *in, uint8_t *out, uint
 // Makes the image of what scripts/pack.py has split; `split` is a multiple of 4.
 void split_join(const void *split, uint8_t *image);
 
-// kernel.bin packed by context mixing.  The parts of the image begin at its start and at pages of 4096 bytes; between
-// them are zeros.
+// kernel.bin packed by context mixing.  The parts of the image begin at its start and at pages; between them are zeros.
+#define UNPACK_PAGE 4096
 struct mixed {
 	uint32_t bytes; // of it all
 	uint16_t head_bytes, code_bytes, constants_bytes;

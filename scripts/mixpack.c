@@ -107,7 +107,7 @@ int main(int argc, char **argv)
 	memset(model, 0, mix_bytes);
 	memset(image, 0, sizeof(image));
 	mix_decode(model, out, image);
-	write_file(argv[3], image, parts->constants_page * 4096 + parts->constants_bytes);
+	write_file(argv[3], image, parts->constants_page * UNPACK_PAGE + parts->constants_bytes);
 	free(model);
 	free(out);
 	return 0;

@@ -174,8 +174,10 @@ HOT uint32_t blk_poll(uint32_t index, uint32_t queue, struct ingot_blk_done *don
 int blk_run(uint32_t index, const struct ingot_blk_req *req)
 {
 	struct blk_dev *blk = blk_find(index);
+	if (!blk)
+		return E_NODEV;
 	struct ingot_blk_req mine = *req;
-	return blk ? blk_locked(blk, &mine, mine.count) : E_NODEV;
+	return blk_locked(blk, &mine, mine.count);
 }
 
 // ---- Registration --------------------------------------------------------------------------------------------
