@@ -351,7 +351,7 @@ static uint32_t ahci_look(struct ahci_port *p)
 	return p->finished = done;
 }
 
-static HOT uint32_t ahci_poll(void *queue, struct ingot_blk_done *done, uint32_t max)
+static uint32_t ahci_poll(void *queue, struct ingot_blk_done *done, uint32_t max)
 {
 	struct ahci_port *p = queue;
 	struct ingot_blk_done *from = done, *end = done + max;
