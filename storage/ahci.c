@@ -334,11 +334,6 @@ static uint32_t ahci_look(struct ahci_port *p)
 	p->until = 0;
 	p->active = active & left;
 	if (unlikely(p->alone & done)) {
-		if (came >> FIS_STATUS_SHIFT & ATA_STATUS_DF) { // to the HBA that is no error
-			p->active = active;
-			ahci_fail(p, active);
-			return p->finished;
-		}
 		struct ahci_table *table = &p->tables[__builtin_ctz(done)];
 		if (table->left > TRIM_MOST) {
 			table->left -= TRIM_MOST;

@@ -59,7 +59,6 @@
 
 #define ATA_STATUS_ERR 0x01u
 #define ATA_STATUS_DRQ 0x08u
-#define ATA_STATUS_DF 0x20u // device fault
 #define ATA_STATUS_BSY 0x80u
 
 // Command list and tables (a.4.2)

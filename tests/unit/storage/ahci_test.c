@@ -26,7 +26,6 @@ struct port {
 	uint64_t bad;             // sector that can't be accessed
 	uint64_t trimmed, trims, flushes;
 	uint32_t resets, commands, alone;
-	bool fault;          // commands without a tag end in a device fault
 	uint32_t order[256]; // first sectors, as they were served
 };
 static struct port ports[PORTS];
@@ -128,7 +127,7 @@ static void answer(struct port *port, uint32_t slot, bool queued, bool good)
 		*reg(port, PORT_IS) |= PORT_IS_TFES;
 		*reg(port, PORT_TFD) = 0x41;
 	}
-	post(port, queued ? 0x58 : 0x40, queued ? 0xA1 : 0x34, !good ? 0x41u : port->fault && !queued ? 0x70u : 0x50u);
+	post(port, queued ? 0x58 : 0x40, queued ? 0xA1 : 0x34, good ? 0x50u : 0x41u);
 }
 
 static void serve(struct port *port, uint32_t slot)
@@ -802,21 +801,6 @@ static void never_comes_back(void **state)
 	end();
 }
 
-// A device fault is no error to the HBA, which takes the command for done.
-static void device_fault(void **state)
-{
-	struct port *port = one(false);
-	assert_int_equal(run(INGOT_FLUSH, 0, 0, NULL), E_OK);
-	port->fault = true;
-	uint32_t resets = port->resets;
-	assert_int_equal(run(INGOT_FLUSH, 0, 0, NULL), E_IO);
-	assert_int_equal(run(INGOT_WRITE, 1, 1, data), E_IO);
-	assert_int_equal(port->resets, resets + 2);
-	port->fault = false;
-	assert_int_equal(run(INGOT_WRITE, 1, 1, data), E_OK);
-	end();
-}
-
 static void nonsense(void **state)
 {
 	struct port *port = one(true);
@@ -898,7 +882,6 @@ int main(void)
 		FAKE_TEST(fatal_without_fis),
 		FAKE_TEST(time_out),
 		FAKE_TEST(never_comes_back),
-		FAKE_TEST(device_fault),
 		FAKE_TEST(nonsense),
 		FAKE_TEST(remove_in_flight),
 		FAKE_TEST(max_of_poll),
